@@ -1,0 +1,218 @@
+import type { Codec } from '../codec.ts'
+import type { QueueError } from '../errors.ts'
+import type { Acks, Headers, SendResult } from '../message.ts'
+
+/** What a broker can do beyond the contract; checked when a topic or subscription is declared, never in mid-stream. */
+export interface BrokerCapabilities {
+  /** Whether a settled append survives power loss. */
+  readonly durable: boolean
+  /** Whether the finished offsets above the position are kept, so that a restart repeats only what was running. */
+  readonly exactProgress: boolean
+}
+
+/** What a topic keeps; every field is set. */
+export interface TopicSettings {
+  readonly partitions: number
+  readonly contentType: string
+  readonly retention: RetentionSettings
+}
+
+/** When messages are removed; see {@link RetentionOptions} for the meaning of each. */
+export interface RetentionSettings {
+  readonly maxAgeMs: number
+  readonly maxBytes: number
+  readonly consumedBy: readonly string[]
+  readonly hardMaxBytes: number
+}
+
+/** A value that the codec has encoded, with what travels beside it. */
+export interface EncodedRecord {
+  readonly partition: number
+  readonly key: string | undefined
+  /** Text is stored as UTF-8; bytes are copied before the call returns. */
+  readonly value: string | Uint8Array
+  /** JSON text of the headers, or undefined when there are none. */
+  readonly headers: string | undefined
+}
+
+/** Consecutive records of one partition, read in place: nothing is decoded before it is asked for. */
+export interface RecordBatch {
+  readonly count: number
+  readonly baseOffset: number
+  /** Where to go on reading. Gaps are legal: never compute it as offset + 1. */
+  readonly nextOffset: number
+  /** Memory that a reference to this batch keeps alive, in bytes. */
+  readonly bytes: number
+  offsetAt(index: number): number
+  timestampAt(index: number): number
+  keyAt(index: number): string | undefined
+  headersAt(index: number): Headers
+  /** @throws `DECODING_FAILED` */
+  valueAt(index: number, codec: Codec<unknown>): unknown
+  /** The stored bytes of the value, copied. */
+  valueBytesAt(index: number): Buffer
+  /** Unique in the broker's life; see {@link Message.id}. */
+  idAt(index: number): string
+}
+
+/** One answer to a fetch: records from `index` on, nothing yet, or a range that retention removed. */
+export type FetchResult =
+  | { readonly kind: 'records'; readonly batch: RecordBatch; readonly index: number }
+  | { readonly kind: 'empty' }
+  | { readonly kind: 'gap'; readonly start: number }
+
+export interface OffsetRange {
+  /** First offset that can be read, inclusive. */
+  readonly start: number
+  /** The offset that the next visible message gets, exclusive. */
+  readonly end: number
+}
+
+/** How far behind a reader is. */
+export interface Backlog {
+  /** Messages, exactly. */
+  readonly count: number
+  /** Stored bytes from the first of them to the end of the log. */
+  readonly bytes: number
+  /** When the oldest of them was appended, in milliseconds since 1970; `undefined` when there is none. */
+  readonly oldestTimestamp: number | undefined
+}
+
+export interface AppendOptions {
+  readonly acks: Acks
+  readonly signal?: AbortSignal | undefined
+}
+
+/** One topic of a broker. */
+export interface BrokerTopic {
+  readonly name: string
+  readonly settings: TopicSettings
+  /** Aborted with the reason once the topic can't be used any more: deleted, or the broker closed or failed. */
+  readonly ended: QueueError | undefined
+  /** Appends one record; settles when it reached its level. Calls of one partition take effect in order. */
+  append(record: EncodedRecord, options: AppendOptions): Promise<SendResult>
+  /** Appends all of them in one commit: all or none survive a crash. */
+  appendBatch(records: readonly EncodedRecord[], options: AppendOptions): Promise<SendResult[]>
+  /** Reads from an explicit offset. An engine that has the answer at hand gives it at once. */
+  fetch(partition: number, offset: number): FetchResult | Promise<FetchResult>
+  /** Calls `listener` whenever something new became visible in the partition; returns a function that stops it. */
+  watch(partition: number, listener: () => void): () => void
+  offsets(partition: number): OffsetRange
+  /** The first offset whose message is at or after `timestamp`; the end when there is none. */
+  offsetAt(partition: number, timestamp: number): number | Promise<number>
+  /** Removes everything below `before`; later fetches below it answer with a gap. Settles when it is durable. */
+  trim(partition: number, before: number): Promise<void>
+  configure(settings: TopicSettings): Promise<void>
+}
+
+/** Where a new group begins. */
+export type StartPosition =
+  | 'earliest'
+  | 'latest'
+  | { readonly offset: number | readonly number[] }
+  | { readonly timestamp: number }
+
+/** A partition that a member owns until it is revoked. */
+export interface Assignment {
+  readonly topic: BrokerTopic
+  readonly partition: number
+  /** Rises with every change of owner, over restarts too. A settlement with an older one is refused. */
+  readonly fence: number
+  /** What the group has finished, as of the last settlement; read-only for the member. */
+  readonly finished: FinishedView
+}
+
+/** The finished offsets of one group in one partition. */
+export interface FinishedView {
+  /** The lowest unfinished offset: everything below is finished. */
+  readonly position: number
+  /** One above the highest finished offset; `position` when nothing above it is finished. */
+  readonly ceiling: number
+  has(offset: number): boolean
+  /** How many offsets of [from, to) are finished. */
+  countIn(from: number, to: number): number
+}
+
+/** What a broker tells a member. */
+export interface MemberListener {
+  /** Called with partitions that the member may now hand out. */
+  assigned(assignments: readonly Assignment[]): void
+  /** The partitions are to be given back: resolve when nothing of them runs any more and all of it is settled. */
+  revoked(assignments: readonly Assignment[]): Promise<void>
+  /** The membership is over: what still runs can't be settled. */
+  lost(error: QueueError): void
+}
+
+export interface JoinRequest {
+  readonly group: string
+  readonly topics: readonly BrokerTopic[]
+  /** Required where the group has no position yet. */
+  readonly from: StartPosition | undefined
+  readonly listener: MemberListener
+}
+
+/** What one member decided about one partition since its last settlement. */
+export interface PartitionSettlement {
+  readonly assignment: Assignment
+  /** Finished offsets as pairs: first, end (exclusive), first, end, … */
+  readonly finished: readonly number[]
+}
+
+/**
+ * Everything that handled messages decided, committed whole or not at all. Later fields (outputs, dead letters, retries,
+ * state, idempotency marks) join here, so that they commit with the progress.
+ */
+export interface Settlement {
+  readonly partitions: readonly PartitionSettlement[]
+}
+
+export interface Membership {
+  /** Identifies the member inside its group. */
+  readonly id: string
+  /**
+   * Makes a settlement durable.
+   *
+   * @throws `FENCED` when any of its partitions has another owner by now; nothing of it is kept then.
+   */
+  settle(settlement: Settlement): Promise<void>
+  /** Gives everything back. With `abandon` at once: what still runs is fenced. */
+  leave(options?: { abandon?: boolean }): Promise<void>
+}
+
+export interface GroupDescription {
+  readonly name: string
+  readonly members: readonly string[]
+  readonly topics: readonly string[]
+}
+
+/** A group's place in one partition. */
+export interface GroupPosition {
+  readonly topic: string
+  readonly partition: number
+  /** The lowest unfinished offset. */
+  readonly position: number
+  /** How many offsets above it are finished already. */
+  readonly finishedAbove: number
+  /** The member that owns the partition. */
+  readonly owner: string | undefined
+  readonly backlog: Backlog
+}
+
+/** What producers and consumers need from any log. The embedded engine and Apache Kafka implement it; one suite holds for both. */
+export interface Broker {
+  readonly capabilities: BrokerCapabilities
+  /** Creates the topic, or opens it. @throws `TOPIC_CONFLICT` */
+  createTopic(name: string, settings: Partial<TopicSettings>): Promise<BrokerTopic>
+  topic(name: string): BrokerTopic | undefined
+  topics(): readonly BrokerTopic[]
+  deleteTopic(name: string): Promise<void>
+  /** Settles when everything appended before is flushed. */
+  flush(): Promise<void>
+  join(request: JoinRequest): Promise<Membership>
+  groups(): readonly GroupDescription[]
+  positions(group: string): readonly GroupPosition[]
+  /** Moves a group, with or without members: revokes, sets the position, grants again. */
+  seek(group: string, to: StartPosition, where?: { topic?: string; partition?: number }): Promise<void>
+  deleteGroup(name: string): Promise<void>
+  close(): Promise<void>
+}

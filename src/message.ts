@@ -1,0 +1,53 @@
+/** String metadata of a message, stored in insertion order. */
+export type Headers = Readonly<Record<string, string>>
+
+/** What {@link Topic.send} takes. */
+export interface OutgoingMessage<V> {
+  /**
+   * Messages of one key are handled one at a time, in order. A message without a key is independent of all others.
+   * UTF-8 on disk; at most `maxKeyBytes` of the topic.
+   */
+  readonly key?: string | undefined
+  readonly value: V
+  readonly headers?: Headers | undefined
+  /** Puts the message into this partition instead of the one its key hashes to. Range: 0 to `partitions - 1`. */
+  readonly partition?: number | undefined
+}
+
+/** Where a message was stored. */
+export interface SendResult {
+  readonly partition: number
+  /** Position in the partition: dense, never reused. */
+  readonly offset: number
+  /** When it was appended, in milliseconds since 1970; never decreases within a partition. */
+  readonly timestamp: number
+  /** The level that was reached when the send settled; `memory` where the store keeps nothing on disk. */
+  readonly acks: Acks | 'memory'
+  /** Whether an earlier message had the same id, so that nothing was appended. */
+  readonly duplicate: boolean
+}
+
+/**
+ * What a send waits for.
+ *
+ * - `flushed`: on disk, survives power loss.
+ * - `buffered`: accepted in order; on disk with the next group commit; lost if the process dies before.
+ */
+export type Acks = 'flushed' | 'buffered'
+
+/** A stored message, as handlers and readers get it. Read-only: its value may be shared with other groups and is frozen where the codec allows. */
+export interface Message<V> {
+  readonly topic: string
+  readonly partition: number
+  /** Position in the partition; a safe integer. */
+  readonly offset: number
+  /** When it was appended, in milliseconds since 1970. */
+  readonly timestamp: number
+  readonly key: string | undefined
+  readonly value: V
+  readonly headers: Headers
+  /** Unique in the store's life: made of its epoch and the message's place, also after a crash let an offset be used again. */
+  readonly id: string
+  /** Which attempt of the group this is, from 1; 1 for readers. */
+  readonly attempt: number
+}
