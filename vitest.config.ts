@@ -1,7 +1,40 @@
-import { defineConfig, type ViteUserConfig } from 'vitest/config'
+import { randomInt } from 'node:crypto'
+import { availableParallelism } from 'node:os'
+import { defineConfig, type TestProjectInlineConfiguration, type ViteUserConfig } from 'vitest/config'
 
-const config: ViteUserConfig = defineConfig({
-  test: { include: ['test/**/*.test.ts'], testTimeout: 30_000 },
-})
+// Every run draws another seed; LANEMQ_SEED repeats one. Workers inherit it, so all files of a run share it.
+process.env['LANEMQ_SEED'] ||= String(randomInt(2 ** 31 - 1))
+
+/** The projects run one after the other in this order, so that loaded tests never disturb each other. */
+const projects: TestProjectInlineConfiguration[] = [
+  project('unit', ['test/unit', 'test/types', 'test/tidy.test.ts', 'test/errors.test.ts']),
+  project('conformance', ['test/storage', 'test/conformance']),
+  project('property', ['test/property', 'test/simulation'], {
+    testTimeout: 120_000,
+    globalSetup: ['test/seed.ts'],
+    setupFiles: ['test/seed.ts'],
+  }),
+  project('docs', ['test/docs.test.ts', 'test/examples.test.ts'], { globalSetup: ['test/build.ts'] }),
+  // Alone on the machine: these start, kill and restart processes, and watch their timing.
+  project('crash', ['test/crash'], { testTimeout: 300_000, maxWorkers: 1, globalSetup: ['test/build.ts'] }),
+  project('package', ['test/package'], { testTimeout: 120_000, maxWorkers: 1, globalSetup: ['test/build.ts'] }),
+].map((one, groupOrder) => ({ test: { ...one, sequence: { groupOrder } } }))
+
+function project(
+  name: string,
+  places: string[],
+  more: TestProjectInlineConfiguration['test'] = {},
+): NonNullable<TestProjectInlineConfiguration['test']> {
+  return {
+    name,
+    include: places.map((place) => (place.endsWith('.ts') ? place : `${place}/**/*.test.ts`)),
+    testTimeout: 30_000,
+    hookTimeout: 60_000,
+    maxWorkers: availableParallelism(),
+    ...more,
+  }
+}
+
+const config: ViteUserConfig = defineConfig({ test: { projects, passWithNoTests: false } })
 
 export default config

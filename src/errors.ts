@@ -3,10 +3,16 @@
  *
  * Codes change only in a major version; messages may change at any time, so match on `code`.
  */
-export const errorCodes = Object.freeze({
+export const errorCodes = {
   INVALID_OPTION: { retriable: false, meaning: 'an option is unknown, missing, of the wrong type or out of range' },
-  INVALID_NAME: { retriable: false, meaning: 'a topic, group or producer name is empty, too long or has forbidden characters' },
-  INVALID_MESSAGE: { retriable: false, meaning: 'a message has an unknown field, or a key, value or header of the wrong type' },
+  INVALID_NAME: {
+    retriable: false,
+    meaning: 'a topic, group or producer name is empty, too long or has forbidden characters',
+  },
+  INVALID_MESSAGE: {
+    retriable: false,
+    meaning: 'a message has an unknown field, or a key, value or header of the wrong type',
+  },
   MESSAGE_TOO_LARGE: { retriable: false, meaning: 'a key, value, header set or batch is over its limit' },
   ENCODING_FAILED: { retriable: false, meaning: 'the codec cannot carry the value' },
   DECODING_FAILED: { retriable: false, meaning: 'stored bytes are not what the codec expects' },
@@ -23,17 +29,26 @@ export const errorCodes = Object.freeze({
   FENCED: { retriable: false, meaning: 'the partition, lane or store now belongs to someone else' },
   HANDLER_FAILED: { retriable: false, meaning: 'a handler used up its attempts and its key was stopped' },
   IN_FLIGHT_FULL: { retriable: true, meaning: 'too many bytes or senders wait for the disk' },
-  STORE_FULL: { retriable: true, meaning: 'free disk space is below the reserve: sends are refused, acknowledgements go on' },
+  STORE_FULL: {
+    retriable: true,
+    meaning: 'free disk space is below the reserve: sends are refused, acknowledgements go on',
+  },
   STORE_LOCKED: { retriable: true, meaning: 'another process or thread owns the store' },
-  STORE_FAILED: { retriable: false, meaning: 'a commit failed or was overdue: the store stopped, its outcome is unknown' },
+  STORE_FAILED: {
+    retriable: false,
+    meaning: 'a commit failed or was overdue: the store stopped, its outcome is unknown',
+  },
   STORE_CORRUPT: { retriable: false, meaning: 'the data file or a record batch is damaged' },
   NOT_A_STORE: { retriable: false, meaning: 'the directory or file was not made by this package' },
   STORE_VERSION: { retriable: false, meaning: 'the store was written by a newer format version' },
   STORE_OPTIONS: { retriable: false, meaning: 'the store was written with other storage settings' },
-  STORE_UNWRITABLE: { retriable: false, meaning: 'the directory cannot be written: permission or a read-only file system' },
+  STORE_UNWRITABLE: {
+    retriable: false,
+    meaning: 'the directory cannot be written: permission or a read-only file system',
+  },
   UNSUPPORTED: { retriable: false, meaning: 'this broker, platform or file system cannot do what was asked' },
   INTERNAL: { retriable: false, meaning: 'an invariant of the engine does not hold: please report it' },
-} as const)
+} as const
 
 /** The `code` of a {@link QueueError}. */
 export type ErrorCode = keyof typeof errorCodes

@@ -107,10 +107,7 @@ export interface BrokerTopic {
 
 /** Where a new group begins. */
 export type StartPosition =
-  | 'earliest'
-  | 'latest'
-  | { readonly offset: number | readonly number[] }
-  | { readonly timestamp: number }
+  'earliest' | 'latest' | { readonly offset: number | readonly number[] } | { readonly timestamp: number }
 
 /** A partition that a member owns until it is revoked. */
 export interface Assignment {

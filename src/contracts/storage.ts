@@ -6,7 +6,7 @@
  * - `log`: record batches
  * - `progress`: what each group has finished
  */
-export const tables = Object.freeze(['meta', 'log', 'progress'] as const)
+export const tables = ['meta', 'log', 'progress'] as const
 export type Table = (typeof tables)[number]
 
 /** Writes that take effect together or not at all, in the order they were added (the last one on a key wins). */
