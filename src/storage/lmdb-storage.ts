@@ -1,0 +1,269 @@
+import fs from 'node:fs'
+import path from 'node:path'
+import type { KeyRange, Storage, StorageEntry, StorageStats, Table, WriteBatch } from '../contracts/storage.ts'
+import type { Runtime, Timer } from '../runtime/runtime.ts'
+import { CommitLine } from './commit-line.ts'
+import { DiskSpace, refuseNetworkFileSystem } from './disk-space.ts'
+import { storeClosed } from './failure.ts'
+import { checkFormat, epochKey, formatKey } from './format-record.ts'
+import { type BinaryDatabase, type Environment, type Lmdb, loadLmdb, openEnvironment } from './lmdb-environment.ts'
+import { reasonOf } from './lmdb-errors.ts'
+import { type OwnerLock, takeOwnerLock } from './owner-lock.ts'
+import { compactStore, copyStore } from './store-copy.ts'
+import { createDataFile, dataFile, installDataFile, lockFile, prepareDirectory, removeWork } from './store-directory.ts'
+import { WriteList, writesOf } from './write-list.ts'
+
+/** How to open a store on disk. */
+export interface LmdbStorageOptions {
+  /** A directory: absent (its parent must exist), empty, or a store. */
+  readonly path: string
+  readonly runtime: Runtime
+  /**
+   * How long one commit may take before the store stops itself, in milliseconds; `Infinity` for ever.
+   *
+   * @defaultValue `30_000`
+   */
+  readonly commitTimeoutMs?: number
+  /**
+   * Opens a store on NFS, CIFS, FUSE and the like, where what was flushed may be lost.
+   *
+   * @defaultValue `false`
+   */
+  readonly allowNetworkFileSystem?: boolean
+}
+
+/** Readers that died are forgotten this often, so that their snapshots stop holding space. */
+const readerCheckMs = 60_000
+/** A short write on a disk with less room than this was a full disk. */
+const fullDiskBytes = 1 << 20
+
+const sequenceKey: Uint8Array = Buffer.from('sequence')
+const noBytes: Uint8Array = new Uint8Array(0)
+
+/**
+ * Opens the store in a directory, or makes one, and owns it until it is closed.
+ *
+ * @throws `STORE_LOCKED` while another process or thread owns it; `STORE_CORRUPT`, `NOT_A_STORE`, `STORE_VERSION`,
+ * `STORE_OPTIONS` for a file that can't be read; `STORE_UNWRITABLE`, `STORE_FULL`, `UNSUPPORTED` for its place.
+ */
+export async function openLmdbStorage(options: LmdbStorageOptions): Promise<Storage> {
+  const directory = path.resolve(options.path)
+  const lmdb = await loadLmdb()
+  prepareDirectory(directory)
+  if (options.allowNetworkFileSystem !== true) refuseNetworkFileSystem(directory)
+  const lock = await takeOwnerLock(directory)
+  try {
+    removeWork(directory)
+    if (!fs.existsSync(path.join(directory, dataFile))) createDataFile(lmdb, directory, options.runtime.now())
+    return new LmdbStorage(lmdb, directory, lock, options)
+  } catch (error) {
+    await lock.release()
+    throw error
+  }
+}
+
+class LmdbStorage implements Storage {
+  readonly kind = 'lmdb'
+  readonly durable = true
+  readonly epoch: number
+  readonly #lmdb: Lmdb
+  readonly #directory: string
+  readonly #lock: OwnerLock
+  readonly #runtime: Runtime
+  readonly #line: CommitLine
+  readonly #disk: DiskSpace
+  #environment: Environment
+  /** Raised by each commit, in the store and here. */
+  #sequence = 0
+  #upkeep: Timer
+  #closing: Promise<void> | undefined
+
+  constructor(lmdb: Lmdb, directory: string, lock: OwnerLock, options: LmdbStorageOptions) {
+    this.#lmdb = lmdb
+    this.#directory = directory
+    this.#lock = lock
+    this.#runtime = options.runtime
+    this.#environment = openEnvironment(lmdb, directory, (opened) => this.#begin(opened))
+    this.epoch = lock.generation
+    this.#disk = new DiskSpace(directory, options.runtime)
+    this.#line = new CommitLine({
+      path: directory,
+      runtime: options.runtime,
+      timeoutMs: options.commitTimeoutMs ?? 30_000,
+      write: (writes) => this.#write(writes),
+      explain: (error) => reasonOf(error, () => this.#disk.look() > fullDiskBytes),
+    })
+    this.#upkeep = this.#armUpkeep()
+  }
+
+  get(table: Table, key: Uint8Array): Uint8Array | undefined {
+    return copyValue(this.#table(table), key)
+  }
+
+  range(table: Table, range: KeyRange): StorageEntry[] {
+    const database = this.#table(table)
+    // Keys first, then values: a value is copied once and at its size, where lmdb's own range copies large ones twice.
+    return this.keys(table, range).map((key) => ({ key, value: copyValue(database, key) ?? noBytes }))
+  }
+
+  keys(table: Table, { from, to, limit, reverse = false }: KeyRange): Uint8Array[] {
+    const database = this.#table(table)
+    if (limit <= 0 || Buffer.compare(from, to) >= 0) return []
+    return reverse
+      ? [...database.getKeys({ start: to, end: from, limit, reverse, exclusiveStart: true, inclusiveEnd: true })]
+      : [...database.getKeys({ start: from, end: to, limit })]
+  }
+
+  batch(): WriteBatch {
+    return new WriteList()
+  }
+
+  commit(batch: WriteBatch): Promise<void> {
+    return this.#line.commit(writesOf(batch))
+  }
+
+  stats(): StorageStats {
+    const { root, tables, commits } = this.#open()
+    const whole = root.getStats() as unknown as EnvironmentStats
+    const trees = [whole.root, whole.free, ...Object.values(tables).map(statsOf), statsOf(commits)]
+    const used = trees.reduce((pages, tree) => pages + pagesOf(tree), 2)
+    return {
+      bytes: fs.statSync(path.join(this.#directory, dataFile)).size,
+      freeBytes: Math.max(0, whole.lastPageNumber + 1 - used) * whole.root.pageSize,
+      diskFreeBytes: this.#disk.freeBytes,
+    }
+  }
+
+  backup(target: string): Promise<void> {
+    return copyStore(this.#open().root, path.resolve(target))
+  }
+
+  async compact(): Promise<{ before: number; after: number }> {
+    this.#open()
+    await this.#line.hold()
+    try {
+      return await compactStore(this.#open().root, this.#directory, (file) => this.#replaceData(file))
+    } finally {
+      this.#line.release()
+    }
+  }
+
+  async verify(): Promise<string[]> {
+    this.#open()
+    return []
+  }
+
+  onFailure(listener: (error: Error) => void): void {
+    this.#line.onFailure(listener)
+  }
+
+  close(): Promise<void> {
+    return (this.#closing ??= this.#shutDown())
+  }
+
+  async #shutDown(): Promise<void> {
+    this.#line.close()
+    this.#upkeep.cancel()
+    await this.#line.idle()
+    this.#line.dispose()
+    // A thread may still be writing for a commit that is overdue, and lmdb's close would wait for it on this thread.
+    // The ownership stays too, until the process ends: a new owner and that thread must never write at once.
+    if (!this.#line.quiet) return
+    await this.#environment.root.close()
+    await this.#lock.release()
+  }
+
+  /** Runs in the transaction that opens the tables. */
+  #begin({ tables, commits }: Environment): void {
+    checkFormat(tables.meta.get(formatKey), this.#directory)
+    const stored = tables.meta.get(epochKey)
+    if (stored !== undefined) this.#lock.raise(Number(Buffer.from(stored).readBigUInt64BE()) + 1)
+    const epoch = Buffer.alloc(8)
+    epoch.writeBigUInt64BE(BigInt(this.#lock.generation))
+    tables.meta.putSync(epochKey, epoch)
+    this.#sequence = (commits.getEntry(sequenceKey)?.version ?? 0) + 1
+    commits.putSync(sequenceKey, noBytes, this.#sequence)
+  }
+
+  /**
+   * Issues a batch in one synchronous stretch, which lmdb makes one transaction.
+   *
+   * Two transactions may be on their way, and the second must not be applied when the first failed: so each is
+   * conditional on the number that the one before it stored, and resolves to false when it was skipped.
+   */
+  #write(writes: WriteList): Promise<boolean> {
+    const { tables, commits } = this.#environment
+    const expected = this.#sequence++
+    return commits.ifVersion(sequenceKey, expected, () => {
+      for (let i = 0; i < writes.keys.length; i++) {
+        const table = tables[writes.tables[i] as Table]
+        const key = writes.keys[i] as Uint8Array
+        const value = writes.values[i]
+        if (value === undefined) void table.remove(key)
+        else void table.put(key, value)
+      }
+      void commits.put(sequenceKey, noBytes, expected + 1)
+    })
+  }
+
+  /** Swaps the file under the open environment: readers go on with the old one until the new one is open. */
+  #replaceData(file: string): void {
+    try {
+      installDataFile(file, this.#directory)
+      // Its counters belong to the old data file.
+      fs.rmSync(path.join(this.#directory, lockFile), { force: true })
+      this.#environment = openEnvironment(this.#lmdb, this.#directory, () => {})
+    } catch (error) {
+      // Which file the name stands for is no longer sure, and only one of them may be written.
+      this.#line.fail(error)
+      throw error
+    }
+  }
+
+  #armUpkeep(): Timer {
+    const check = (): void => {
+      this.#environment.root.readerCheck()
+      this.#upkeep = this.#armUpkeep()
+    }
+    return this.#runtime.timer(readerCheckMs, 'reader check', check, { background: true })
+  }
+
+  #open(): Environment {
+    if (this.#closing !== undefined) throw storeClosed(this.#directory)
+    return this.#environment
+  }
+
+  #table(table: Table): BinaryDatabase {
+    return this.#open().tables[table]
+  }
+}
+
+/** lmdb reads into one shared buffer, where `length` is what it read and not the buffer's size, or views the memory map. */
+function copyValue(database: BinaryDatabase, key: Uint8Array): Uint8Array | undefined {
+  const shared = database.getBinaryFast(key)
+  if (shared === undefined) return undefined
+  const copy = Buffer.allocUnsafeSlow(shared.length)
+  copy.set(new Uint8Array(shared.buffer, shared.byteOffset, shared.length))
+  return copy
+}
+
+interface TreeStats {
+  readonly pageSize: number
+  readonly treeBranchPageCount: number
+  readonly treeLeafPageCount: number
+  readonly overflowPages: number
+}
+
+interface EnvironmentStats {
+  readonly root: TreeStats
+  readonly free: TreeStats
+  readonly lastPageNumber: number
+}
+
+function statsOf(database: BinaryDatabase): TreeStats {
+  return database.getStats() as unknown as TreeStats
+}
+
+function pagesOf(tree: TreeStats): number {
+  return tree.treeBranchPageCount + tree.treeLeafPageCount + tree.overflowPages
+}
