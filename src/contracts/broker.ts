@@ -14,6 +14,8 @@ export interface BrokerCapabilities {
 export interface TopicSettings {
   readonly partitions: number
   readonly contentType: string
+  /** Whether values are stored as text. */
+  readonly text: boolean
   readonly retention: RetentionSettings
 }
 

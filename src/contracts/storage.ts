@@ -83,3 +83,19 @@ export interface Storage {
   /** Waits for commits under way, then releases everything. Idempotent. */
   close(): Promise<void>
 }
+
+/** Something that has writes for the next commit of the log. */
+export interface Contributor {
+  /** Adds the writes; called once for each {@link CommitQueue.mark}. May mark itself again when more is left. */
+  contribute(writes: WriteBatch): void
+  /** The commit that took the writes is flushed. */
+  flushed?(): void
+}
+
+/** Where the parts of an engine meet to be committed together. */
+export interface CommitQueue {
+  /** Asks for `contributor` to be part of the next commit. */
+  mark(contributor: Contributor): void
+  /** Calls one of the functions when the next commit is over; `value` is what `resolve` gets. */
+  wait<T>(resolve: (value: T) => void, reject: (error: Error) => void, value: T): void
+}

@@ -1,0 +1,156 @@
+import type { AppendOptions, Backlog, EncodedRecord, FetchResult, OffsetRange, TopicSettings } from '../contracts/broker.ts'
+import type { QueueError } from '../errors.ts'
+import type { GroupTopic } from '../groups/group-topic.ts'
+import type { GroupCommit } from '../log/group-commit.ts'
+import type { PartitionLog } from '../log/partition-log.ts'
+import type { StoredBatch } from '../log/record-batch.ts'
+import type { Acks, SendResult } from '../message.ts'
+import type { SendGate } from './send-gate.ts'
+
+/** What topics share with the broker around them. */
+export interface TopicContext {
+  readonly commit: GroupCommit
+  readonly gate: SendGate
+  /** Whether a flushed commit is really on disk. */
+  readonly durable: boolean
+  /** Writes the topic's row with the next commit. */
+  readonly save: (topic: EmbeddedTopic) => void
+  readonly trimmed: (topic: EmbeddedTopic, partition: number, start: number) => void
+  /** Whether more than one group consumes the topic, so that decoding once pays. */
+  readonly isShared: (topic: EmbeddedTopic) => boolean
+}
+
+/** A topic of the embedded log: its partitions, and the way in for sends. */
+export class EmbeddedTopic implements GroupTopic {
+  readonly name: string
+  readonly logs: readonly PartitionLog[]
+  readonly partitionIds: readonly number[]
+  ended: QueueError | undefined
+  #settings: TopicSettings
+  readonly #context: TopicContext
+  readonly #level: { readonly flushed: SendResult['acks']; readonly buffered: SendResult['acks'] }
+
+  constructor(context: TopicContext, name: string, settings: TopicSettings, logs: readonly PartitionLog[]) {
+    this.#context = context
+    this.name = name
+    this.#settings = settings
+    this.logs = logs
+    this.partitionIds = logs.map(({ id }) => id)
+    this.#level = context.durable
+      ? { flushed: 'flushed', buffered: 'buffered' }
+      : { flushed: 'memory', buffered: 'memory' }
+  }
+
+  get settings(): TopicSettings {
+    return this.#settings
+  }
+
+  append(record: EncodedRecord, options: AppendOptions): Promise<SendResult> {
+    if (this.ended) return Promise.reject(this.ended)
+    const bytes = sizeOf(record)
+    try {
+      if (this.#context.gate.enter(bytes)) return this.#append(record, bytes, options.acks)
+    } catch (error) {
+      return Promise.reject(error as Error)
+    }
+    return this.#context.gate.wait(bytes, options.signal, () => this.#append(record, bytes, options.acks))
+  }
+
+  appendBatch(records: readonly EncodedRecord[], options: AppendOptions): Promise<SendResult[]> {
+    if (this.ended) return Promise.reject(this.ended)
+    let bytes = 0
+    for (const record of records) bytes += sizeOf(record)
+    try {
+      if (this.#context.gate.enter(bytes)) return this.#appendAll(records, bytes, options.acks)
+    } catch (error) {
+      return Promise.reject(error as Error)
+    }
+    return this.#context.gate.wait(bytes, options.signal, () => this.#appendAll(records, bytes, options.acks))
+  }
+
+  fetch(partition: number, offset: number): FetchResult {
+    const result = this.logs[partition]!.fetch(offset)
+    if (result.kind === 'records' && this.#context.isShared(this)) (result.batch as StoredBatch).shareValues()
+    return result
+  }
+
+  watch(partition: number, listener: () => void): () => void {
+    return this.logs[partition]!.watch(listener)
+  }
+
+  offsets(partition: number): OffsetRange {
+    return this.logs[partition]!.offsets
+  }
+
+  offsetAt(partition: number, timestamp: number): number {
+    return this.logs[partition]!.offsetAt(timestamp)
+  }
+
+  async trim(partition: number, before: number): Promise<void> {
+    const log = this.logs[partition]!
+    if (before <= log.offsets.start) return
+    log.trim(before)
+    this.#context.trimmed(this, partition, log.offsets.start)
+    await this.#context.commit.flush()
+  }
+
+  async configure(settings: TopicSettings): Promise<void> {
+    this.#settings = settings
+    this.#context.save(this)
+    await this.#context.commit.flush()
+  }
+
+  backlogFrom(partition: number, offset: number, finishedAbove: number): Backlog {
+    const log = this.logs[partition]!
+    const { start, end } = log.offsets
+    const first = Math.max(offset, start)
+    const count = Math.max(0, end - first - finishedAbove)
+    if (count === 0) return { count: 0, bytes: 0, oldestTimestamp: undefined }
+    return { count, bytes: log.bytesFrom(first), oldestTimestamp: log.timestampAt(first) }
+  }
+
+  /** From here on every use fails with `error`. */
+  end(error: QueueError): void {
+    if (this.ended) return
+    this.ended = error
+    for (const log of this.logs) log.wake()
+  }
+
+  #append(record: EncodedRecord, bytes: number, acks: Acks): Promise<SendResult> {
+    if (this.ended) return Promise.reject(this.ended)
+    const { commit } = this.#context
+    commit.count(bytes)
+    const log = this.logs[record.partition]!
+    const result = this.#appendTo(log, record, acks)
+    if (acks === 'buffered') return Promise.resolve(result)
+    return new Promise((resolve, reject) => commit.wait(resolve, reject, result))
+  }
+
+  #appendAll(records: readonly EncodedRecord[], bytes: number, acks: Acks): Promise<SendResult[]> {
+    if (this.ended) return Promise.reject(this.ended)
+    const { commit } = this.#context
+    commit.count(bytes)
+    const results = new Array<SendResult>(records.length)
+    for (let i = 0; i < records.length; i++) {
+      const record = records[i]!
+      results[i] = this.#appendTo(this.logs[record.partition]!, record, acks)
+    }
+    if (acks === 'buffered') return Promise.resolve(results)
+    return new Promise((resolve, reject) => commit.wait(resolve, reject, results))
+  }
+
+  #appendTo(log: PartitionLog, record: EncodedRecord, acks: Acks): SendResult {
+    const offset = log.append(record.key, record.value, record.headers, acks === 'buffered')
+    return {
+      partition: record.partition,
+      offset,
+      timestamp: log.lastTimestamp,
+      acks: this.#level[acks],
+      duplicate: false,
+    }
+  }
+}
+
+function sizeOf(record: EncodedRecord): number {
+  return record.value.length + (record.key?.length ?? 0) + (record.headers?.length ?? 0)
+}

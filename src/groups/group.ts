@@ -1,0 +1,330 @@
+import type {
+  Assignment,
+  GroupDescription,
+  GroupPosition,
+  JoinRequest,
+  MemberListener,
+  Membership,
+  Settlement,
+  StartPosition,
+} from '../contracts/broker.ts'
+import type { CommitQueue, Contributor, Storage, WriteBatch } from '../contracts/storage.ts'
+import { QueueError } from '../errors.ts'
+import { groupKey } from '../key-layout.ts'
+import { assign } from './assignment.ts'
+import type { GroupTopic } from './group-topic.ts'
+import { Progress } from './progress.ts'
+import { startOffsets } from './start-position.ts'
+
+/** What groups share with the engine around them. */
+export interface GroupContext {
+  readonly storage: Storage
+  readonly commit: CommitQueue
+  /** Told after each change of owners. */
+  readonly rebalanced: (group: string, owners: number) => void
+}
+
+/** One partition in the eyes of the group. */
+interface Place {
+  readonly topic: GroupTopic
+  readonly partition: number
+  readonly progress: Progress
+  /** Who may hand out its messages. Changes only through grant and release. */
+  owner: Member | undefined
+  /** The fence of the last grant; a settlement must carry it. */
+  fence: number
+  /** Set while the owner drains what runs; the partition is granted again only after it resolved. */
+  releasing: Promise<void> | undefined
+  /** While above zero nobody is granted the partition: its position is being moved. */
+  held: number
+}
+
+interface Member {
+  readonly id: string
+  readonly topics: readonly GroupTopic[]
+  readonly listener: MemberListener
+}
+
+/** Fences are made of the store's epoch and a count of grants, so that they rise over restarts without being stored. */
+const grantsPerEpoch = 2 ** 32
+
+/**
+ * A consumer group: who owns which partition, and what is finished.
+ *
+ * A partition is released before it is granted: the new owner starts only when nothing of the old one runs any more, so
+ * that order per key holds across every reassignment. All of it lives in the one process that owns the store.
+ *
+ * @remarks Semantics: KIP-848 (group epoch, target assignment, release before grant); differs: no sessions, no heartbeats.
+ */
+export class Group implements Contributor {
+  readonly name: string
+  readonly id: number
+  readonly #context: GroupContext
+  readonly #members: Member[] = []
+  readonly #places = new Map<number, Place>()
+  /** Progress with changes for the next commit. */
+  readonly #changed = new Set<Progress>()
+  #memberCount = 0
+  #grants = 0
+  #isNew: boolean
+
+  constructor(context: GroupContext, name: string, id: number, isNew: boolean) {
+    this.#context = context
+    this.name = name
+    this.id = id
+    this.#isNew = isNew
+  }
+
+  /** Takes up the places that were stored for a topic. */
+  restore(topic: GroupTopic): void {
+    topic.partitionIds.forEach((id, partition) => {
+      const progress = Progress.restore(this.#context.storage, this.id, id)
+      if (progress) this.#addPlace(topic, partition, progress)
+    })
+  }
+
+  describe(): GroupDescription {
+    const topics = new Set<string>()
+    for (const place of this.#places.values()) topics.add(place.topic.name)
+    return { name: this.name, members: this.#members.map(({ id }) => id), topics: [...topics] }
+  }
+
+  /** The position in one partition; undefined where the group has none. */
+  positionIn(partitionId: number): number | undefined {
+    return this.#places.get(partitionId)?.progress.position
+  }
+
+  positions(): GroupPosition[] {
+    return [...this.#places.values()].map(({ topic, partition, progress, owner }) => ({
+      topic: topic.name,
+      partition,
+      position: progress.position,
+      finishedAbove: progress.above,
+      owner: owner?.id,
+      backlog: topic.backlogFrom(partition, progress.position, progress.above),
+    }))
+  }
+
+  /** Adds a member; resolves when the group's positions are stored. */
+  async join(request: JoinRequest): Promise<Membership> {
+    const topics = request.topics as readonly GroupTopic[]
+    this.#checkTopics(topics)
+    this.#begin(topics, request.from)
+    const member: Member = { id: `${this.name}-${++this.#memberCount}`, topics, listener: request.listener }
+    this.#members.push(member)
+    await this.#committed()
+    this.#rebalance()
+    return {
+      id: member.id,
+      settle: (settlement) => this.#settle(member, settlement),
+      leave: (options) => this.#leave(member, options?.abandon ?? false),
+    }
+  }
+
+  /** Moves the group in the chosen partitions: takes them back, sets the position, grants them again. */
+  async seek(to: StartPosition, where: { topic?: string; partition?: number } = {}): Promise<void> {
+    const chosen = [...this.#places.values()].filter(
+      ({ topic, partition }) =>
+        (where.topic === undefined || topic.name === where.topic) &&
+        (where.partition === undefined || partition === where.partition),
+    )
+    if (chosen.length === 0) {
+      throw new QueueError('OFFSET_OUT_OF_RANGE', `group ${this.name} has no position there`, { group: this.name, ...where })
+    }
+    const targets = chosen.map((place) => startOffsets(place.topic, to)[place.partition]!)
+    for (const place of chosen) place.held++
+    try {
+      await this.#release(chosen)
+      chosen.forEach((place, i) => {
+        place.progress.moveTo(targets[i]!)
+        this.#changed.add(place.progress)
+      })
+      await this.#committed()
+    } finally {
+      for (const place of chosen) place.held--
+      this.#rebalance()
+    }
+  }
+
+  /** Ends every membership, when the topic goes or the store fails. */
+  lose(error: QueueError, topic?: GroupTopic): void {
+    for (const member of [...this.#members]) {
+      if (topic && !member.topics.includes(topic)) continue
+      this.#remove(member)
+      for (const place of this.#placesOf(member)) this.#disown(place)
+      member.listener.lost(error)
+    }
+    if (topic) {
+      for (const id of topic.partitionIds) this.#places.delete(id)
+      this.#rebalance()
+    }
+  }
+
+  /** Removes all rows of the group, or those it keeps for one topic. */
+  erase(writes: WriteBatch, topic?: GroupTopic): void {
+    for (const { progress, topic: of } of this.#places.values()) {
+      if (topic && of !== topic) continue
+      progress.erase(writes)
+      this.#changed.delete(progress)
+    }
+    if (!topic) writes.remove('meta', groupKey(this.name))
+  }
+
+  get hasMembers(): boolean {
+    return this.#members.length > 0
+  }
+
+  contribute(writes: WriteBatch): void {
+    if (this.#isNew) writes.put('meta', groupKey(this.name), Buffer.from(JSON.stringify({ id: this.id })))
+    this.#isNew = false
+    for (const progress of this.#changed) progress.write(writes)
+    this.#changed.clear()
+  }
+
+  #checkTopics(topics: readonly GroupTopic[]): void {
+    const [first] = this.#members
+    if (first === undefined) return
+    const same = first.topics.length === topics.length && topics.every((topic) => first.topics.includes(topic))
+    if (same) return
+    const names = first.topics.map(({ name }) => name).join(', ')
+    throw new QueueError('GROUP_CONFLICT', `the members of group ${this.name} consume ${names}: a new one has to do the same`, {
+      group: this.name,
+    })
+  }
+
+  /** Gives the group a position in every partition that it has none in, all computed before any is set. */
+  #begin(topics: readonly GroupTopic[], from: StartPosition | undefined): void {
+    const begun: [GroupTopic, number, Progress][] = []
+    for (const topic of topics) {
+      const missing = topic.partitionIds.filter((id) => !this.#places.has(id))
+      if (missing.length === 0) continue
+      if (from === undefined) {
+        const allowed = `'earliest', 'latest', { offset } or { timestamp }`
+        const message = `group ${this.name} is new on topic ${topic.name}: option from is missing; allowed is ${allowed}`
+        throw new QueueError('INVALID_OPTION', message, { option: 'from', allowed, group: this.name, topic: topic.name })
+      }
+      const offsets = startOffsets(topic, from)
+      topic.partitionIds.forEach((id, partition) => {
+        if (!missing.includes(id)) return
+        begun.push([topic, partition, Progress.begin(this.id, id, offsets[partition]!)])
+      })
+    }
+    for (const [topic, partition, progress] of begun) {
+      this.#addPlace(topic, partition, progress)
+      this.#changed.add(progress)
+    }
+  }
+
+  #addPlace(topic: GroupTopic, partition: number, progress: Progress): void {
+    const place = { topic, partition, progress, owner: undefined, fence: 0, releasing: undefined, held: 0 }
+    this.#places.set(topic.partitionIds[partition]!, place)
+  }
+
+  #settle(member: Member, settlement: Settlement): Promise<void> {
+    for (const { assignment } of settlement.partitions) {
+      const place = this.#placeOf(assignment)
+      if (place?.owner === member && place.fence === assignment.fence) continue
+      const { partition, topic } = assignment
+      const message = `partition ${partition} of ${topic.name} has another owner in group ${this.name}: nothing was settled`
+      return Promise.reject(new QueueError('FENCED', message, { group: this.name, topic: topic.name, partition }))
+    }
+    for (const { assignment, finished } of settlement.partitions) {
+      const { progress } = this.#placeOf(assignment)!
+      progress.finish(finished)
+      this.#changed.add(progress)
+    }
+    return this.#committed()
+  }
+
+  #committed(): Promise<void> {
+    if (this.#isNew || this.#changed.size > 0) this.#context.commit.mark(this)
+    return new Promise((resolve, reject) => this.#context.commit.wait(resolve, reject, undefined))
+  }
+
+  async #leave(member: Member, abandon: boolean): Promise<void> {
+    if (!this.#remove(member)) return
+    const places = this.#placesOf(member)
+    if (abandon) for (const place of places) this.#disown(place)
+    else await this.#release(places)
+    this.#rebalance()
+  }
+
+  #remove(member: Member): boolean {
+    const index = this.#members.indexOf(member)
+    if (index < 0) return false
+    this.#members.splice(index, 1)
+    return true
+  }
+
+  /** Moves partitions towards the target: takes back what should move, grants what is free. */
+  #rebalance(): void {
+    const consumed = new Set(this.#members[0]?.topics)
+    const places = [...this.#places].filter(([, { topic }]) => consumed.has(topic))
+    const target = assign(
+      places.map(([id, { owner }]) => ({ id, owner: owner?.id })),
+      this.#members.map(({ id }) => id),
+    )
+    const moving: Place[] = []
+    const granted = new Map<Member, Assignment[]>()
+    for (const [id, place] of places) {
+      const wanted = this.#members.find((member) => member.id === target.get(id))
+      if (wanted === undefined || place.owner === wanted || place.held > 0) continue
+      if (place.owner !== undefined) moving.push(place)
+      else {
+        if (!granted.has(wanted)) granted.set(wanted, [])
+        granted.get(wanted)!.push(this.#grant(place, wanted))
+      }
+    }
+    for (const [member, assignments] of granted) member.listener.assigned(assignments)
+    if (granted.size > 0) this.#context.rebalanced(this.name, this.#members.length)
+    if (moving.length > 0) void this.#release(moving).then(() => this.#rebalance())
+  }
+
+  #grant(place: Place, member: Member): Assignment {
+    place.owner = member
+    place.fence = this.#context.storage.epoch * grantsPerEpoch + ++this.#grants
+    return { topic: place.topic, partition: place.partition, fence: place.fence, finished: place.progress.finished }
+  }
+
+  /** Takes partitions back from their owners; resolves when nothing of them runs any more. Never rejects. */
+  async #release(places: readonly Place[]): Promise<void> {
+    const byOwner = new Map<Member, Place[]>()
+    for (const place of places) {
+      if (place.owner === undefined || place.releasing) continue
+      if (!byOwner.has(place.owner)) byOwner.set(place.owner, [])
+      byOwner.get(place.owner)!.push(place)
+    }
+    for (const [owner, owned] of byOwner) {
+      const drained = this.#drain(owner, owned)
+      for (const place of owned) place.releasing = drained
+    }
+    await Promise.all(places.map((place) => place.releasing))
+  }
+
+  async #drain(owner: Member, places: Place[]): Promise<void> {
+    const assignments = places.map(({ topic, partition, fence, progress }) => {
+      return { topic, partition, fence, finished: progress.finished }
+    })
+    try {
+      await owner.listener.revoked(assignments)
+    } catch {
+      // A member that can't settle what ran is no reason to keep the partition: its messages are handed out again.
+    }
+    for (const place of places) this.#disown(place)
+  }
+
+  #disown(place: Place): void {
+    place.owner = undefined
+    place.fence = 0
+    place.releasing = undefined
+  }
+
+  #placesOf(member: Member): Place[] {
+    return [...this.#places.values()].filter(({ owner }) => owner === member)
+  }
+
+  #placeOf(assignment: Assignment): Place | undefined {
+    const topic = assignment.topic as GroupTopic
+    return this.#places.get(topic.partitionIds[assignment.partition]!)
+  }
+}

@@ -1,0 +1,85 @@
+/**
+ * Keys of the store's tables: fixed width, big-endian, so that byte order is number order. docs/storage-format.md has
+ * them as a table; the first byte 0x00 of `meta` belongs to the storage driver.
+ */
+
+/** `log`: partition id (u32), base offset (u48). */
+export function logKey(partitionId: number, offset: number): Buffer {
+  const key = Buffer.allocUnsafe(10)
+  key.writeUInt32BE(partitionId, 0)
+  key.writeUIntBE(offset, 4, 6)
+  return key
+}
+
+/** The base offset in a {@link logKey}. */
+export function offsetOfLogKey(key: Uint8Array): number {
+  return Buffer.from(key.buffer, key.byteOffset, key.byteLength).readUIntBE(4, 6)
+}
+
+/** The largest offset that a key can hold; partitions end there. */
+export const maxOffset: number = 2 ** 48 - 1
+
+/** `progress`: group id (u32), partition id (u32), then 0 for the position, or 1 and a page number (u48). */
+export function positionKey(groupId: number, partitionId: number): Buffer {
+  const key = Buffer.alloc(9)
+  key.writeUInt32BE(groupId, 0)
+  key.writeUInt32BE(partitionId, 4)
+  return key
+}
+
+export function pageKey(groupId: number, partitionId: number, page: number): Buffer {
+  const key = Buffer.allocUnsafe(15)
+  key.writeUInt32BE(groupId, 0)
+  key.writeUInt32BE(partitionId, 4)
+  key[8] = 1
+  key.writeUIntBE(page, 9, 6)
+  return key
+}
+
+/** The page number in a {@link pageKey}. */
+export function pageOfKey(key: Uint8Array): number {
+  return Buffer.from(key.buffer, key.byteOffset, key.byteLength).readUIntBE(9, 6)
+}
+
+/** Everything that one group keeps for one partition lies between these two keys. */
+export function progressRange(groupId: number, partitionId: number): { from: Buffer; to: Buffer } {
+  const to = positionKey(groupId, partitionId)
+  to[8] = 2
+  return { from: positionKey(groupId, partitionId), to }
+}
+
+/** `meta`: a kind byte and a number or name. */
+const kind = { topic: 1, group: 2, partition: 3, counter: 4, removed: 5 } as const
+
+export function topicKey(name: string): Buffer {
+  return Buffer.concat([Buffer.of(kind.topic), Buffer.from(name, 'utf8')])
+}
+
+export function groupKey(name: string): Buffer {
+  return Buffer.concat([Buffer.of(kind.group), Buffer.from(name, 'utf8')])
+}
+
+/** Where a partition starts after trims. */
+export function partitionKey(partitionId: number): Buffer {
+  return numbered(kind.partition, partitionId)
+}
+
+/** The next free number for partitions and groups. */
+export const counterKey: Buffer = Buffer.of(kind.counter)
+
+/** A partition whose topic is gone and whose batches still have to be removed. */
+export function removedKey(partitionId: number): Buffer {
+  return numbered(kind.removed, partitionId)
+}
+
+/** All keys of one kind. */
+export function metaRange(of: keyof typeof kind): { from: Buffer; to: Buffer } {
+  return { from: Buffer.of(kind[of]), to: Buffer.of(kind[of] + 1) }
+}
+
+function numbered(first: number, value: number): Buffer {
+  const key = Buffer.allocUnsafe(5)
+  key[0] = first
+  key.writeUInt32BE(value, 1)
+  return key
+}
