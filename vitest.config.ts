@@ -6,7 +6,7 @@ import { defineConfig, type TestProjectInlineConfiguration, type ViteUserConfig 
 process.env['LANEMQ_SEED'] ||= String(randomInt(2 ** 31 - 1))
 
 /** The projects run one after the other in this order, so that loaded tests never disturb each other. */
-const projects: TestProjectInlineConfiguration[] = [
+export const projects: TestProjectInlineConfiguration[] = [
   project('unit', ['test/unit', 'test/types', 'test/tidy.test.ts', 'test/errors.test.ts']),
   project('conformance', ['test/storage', 'test/conformance']),
   project('property', ['test/property', 'test/simulation'], {
@@ -14,7 +14,7 @@ const projects: TestProjectInlineConfiguration[] = [
     globalSetup: ['test/seed.ts'],
     setupFiles: ['test/seed.ts'],
   }),
-  project('docs', ['test/docs.test.ts', 'test/examples.test.ts'], { globalSetup: ['test/build.ts'] }),
+  project('docs', ['test/docs.test.ts', 'test/examples.test.ts', 'test/examples'], { globalSetup: ['test/build.ts'] }),
   // Alone on the machine: these start, kill and restart processes, and watch their timing.
   project('crash', ['test/crash'], { testTimeout: 300_000, maxWorkers: 1, globalSetup: ['test/build.ts'] }),
   project('package', ['test/package'], { testTimeout: 120_000, maxWorkers: 1, globalSetup: ['test/build.ts'] }),

@@ -73,10 +73,14 @@ function typeErrors(directory: string, all: Block[]): string[] {
     placeOf.set(file, place)
   }
   const program = ts.createProgram([...placeOf.keys()], {
-    ...{ strict: true, noEmit: true, skipLibCheck: true, target: ts.ScriptTarget.ES2023 },
-    ...{ module: ts.ModuleKind.NodeNext, moduleResolution: ts.ModuleResolutionKind.NodeNext },
-    ...{ lib: ['lib.es2023.d.ts', 'lib.esnext.disposable.d.ts'] },
-    ...{ types: ['node'], typeRoots: [join(root, 'node_modules/@types')] },
+    strict: true,
+    noEmit: true,
+    skipLibCheck: true,
+    target: ts.ScriptTarget.ES2023,
+    module: ts.ModuleKind.NodeNext,
+    lib: ['lib.es2023.d.ts', 'lib.esnext.disposable.d.ts'],
+    types: ['node'],
+    typeRoots: [join(root, 'node_modules/@types')],
   })
   return ts.getPreEmitDiagnostics(program).map(({ file, messageText }) => {
     const place = placeOf.get(file?.fileName ?? '') ?? file?.fileName ?? ''

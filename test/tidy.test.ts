@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { projects } from '../vitest.config.ts'
 import { compareGuarantees } from './tidy/guarantees.ts'
 import * as rules from './tidy/rules.ts'
 import { exists, listFiles, parse, readSources, readText, type Source } from './tidy/source.ts'
@@ -180,6 +181,13 @@ for (const { title, rule, sources, planted, found } of checks) {
     })
   })
 }
+
+test('every test file belongs to a project, or nobody would run it', () => {
+  const places = projects.flatMap(({ test: project }) => project?.include ?? [])
+  const isRun = (path: string): boolean => places.some((place) => path.startsWith(place.replace('**/*.test.ts', '')))
+  const tests = listFiles('test').filter((path) => /\.(test|spec)\.[cm]?[jt]s$/.test(path))
+  expect(tests.filter((path) => !isRun(path) || !path.endsWith('.test.ts'))).toEqual([])
+})
 
 describe('guarantees and test titles name each other', () => {
   test('holds', () => {

@@ -27,8 +27,13 @@ export interface Outcome {
 }
 
 /** Runs a program to its own end: one that needs to be killed left something open. */
-export function outcomeOf(file: string, cwd: string): Outcome {
-  const run = spawnSync(process.execPath, [file], { cwd, encoding: 'utf8', timeout: 25_000, killSignal: 'SIGKILL' })
+export function outcomeOf(file: string, cwd: string, parameters: string[] = []): Outcome {
+  const run = spawnSync(process.execPath, [file, ...parameters], {
+    cwd,
+    encoding: 'utf8',
+    timeout: 25_000,
+    killSignal: 'SIGKILL',
+  })
   const printed = run.stdout.split('\n').map((line) => line.trimEnd())
   while (printed.at(-1) === '') printed.pop()
   return { ended: run.error?.message ?? `code ${run.status}`, stderr: run.stderr, printed }
