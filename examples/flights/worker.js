@@ -1,0 +1,123 @@
+/**
+ * The working process: sends the flights and runs the three groups. main.js starts it, kills it in the middle of the work,
+ * and starts it again with the same arguments; it finds out by itself where to go on.
+ */
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { open, partitionOf } from 'lanemq'
+import { GROUPS, keepAccounts, sendAlerts, writeArchive } from './groups.js'
+import { readFlights } from './records.js'
+
+const { directory, run, records, partitions, batchSize } = JSON.parse(process.argv[2])
+
+// Without its parent it would work for nobody.
+const giveUp = () => process.exit(1)
+process.on('disconnect', giveUp)
+
+const mq = await open({ path: join(directory, 'queue') })
+const topic = await mq.topic('flights', { partitions })
+/** How many flights of each partition are in the topic for certain. */
+const acked = topic.offsets().map(({ end }) => end)
+// What survived the last kill, before anything else happens.
+report('opened')
+
+const folders = GROUPS.map((group) => join(directory, group))
+for (const folder of folders) mkdirSync(folder, { recursive: true })
+const subscriptions = await Promise.all([
+  keepAccounts(topic, folders[0], run),
+  sendAlerts(topic, folders[1], run),
+  writeArchive(topic, folders[2], run),
+])
+
+const permission = sendingPermission()
+const reports = setInterval(() => report(), 50)
+await sendFlights()
+for (const subscription of subscriptions) await subscription.idle()
+clearInterval(reports)
+report()
+await mq.close()
+process.off('disconnect', giveUp)
+process.disconnect()
+
+/**
+ * Sends the flights in the order of the file. Each partition takes its flights in that order and keeps what was flushed,
+ * so after a kill the number of messages in a partition says how many of its flights to skip: nothing is lost, nothing is
+ * sent twice.
+ */
+async function sendFlights() {
+  const skip = [...acked]
+  let sent = sum(acked)
+  let messages = []
+  // One batch is being written while the next one is made.
+  let previous = Promise.resolve()
+
+  const sendBatch = async () => {
+    const batch = messages
+    messages = []
+    await permission(sent)
+    await previous
+    sent += batch.length
+    previous = topic.sendBatch(batch).then(acknowledge)
+  }
+
+  for await (const flights of readFlights(records)) {
+    for (const flight of flights) {
+      const partition = partitionOf(flight.origin, partitions)
+      if (skip[partition] > 0) {
+        skip[partition]--
+        continue
+      }
+      messages.push({ key: flight.origin, value: flight })
+      if (messages.length === batchSize) await sendBatch()
+    }
+  }
+  if (messages.length > 0) await sendBatch()
+  await previous
+}
+
+/** @param {import('lanemq').SendResult[]} results */
+function acknowledge(results) {
+  for (const { partition, offset } of results) acked[partition] = offset + 1
+  return report()
+}
+
+/**
+ * The parent says how far the sender may go: it keeps the sender from running far ahead of the groups, and makes sure that
+ * all of them are at work when the kill comes. Waits until so many messages may have been sent before the next ones.
+ */
+function sendingPermission() {
+  let limit = 0
+  let wake = () => {}
+  process.on('message', ({ sendUpTo }) => {
+    limit = sendUpTo
+    wake()
+  })
+  const changed = () => new Promise((resolve) => (wake = resolve))
+  return async (sent) => {
+    for (;;) {
+      if (sent < limit) return
+      await changed()
+    }
+  }
+}
+
+function report(type = 'progress') {
+  process.send({ type, acked, positions: groupPositions() })
+}
+
+/** Per group and partition: what is finished, as it is stored. */
+function groupPositions() {
+  const positions = {}
+  for (const name of GROUPS) {
+    positions[name] = Array.from({ length: partitions }, () => ({ position: 0, finishedAbove: 0 }))
+    if (!mq.groups().some((group) => group.name === name)) continue
+    for (const { partition, position, finishedAbove } of mq.group(name).positions()) {
+      positions[name][partition] = { position, finishedAbove }
+    }
+  }
+  return positions
+}
+
+function sum(numbers) {
+  return numbers.reduce((total, number) => total + number, 0)
+}
