@@ -5,12 +5,14 @@ import type { Runtime, Timer } from '../runtime/runtime.ts'
 import { CommitLine } from './commit-line.ts'
 import { DiskSpace, refuseNetworkFileSystem } from './disk-space.ts'
 import { storeClosed } from './failure.ts'
-import { checkFormat, epochKey, formatKey } from './format-record.ts'
+import { epochKey } from './format-record.ts'
 import { type BinaryDatabase, type Environment, type Lmdb, loadLmdb, openEnvironment } from './lmdb-environment.ts'
 import { reasonOf } from './lmdb-errors.ts'
 import { type OwnerLock, takeOwnerLock } from './owner-lock.ts'
+import { preflight } from './preflight.ts'
 import { compactStore, copyStore } from './store-copy.ts'
 import { createDataFile, dataFile, installDataFile, lockFile, prepareDirectory, removeWork } from './store-directory.ts'
+import { StoreCheck } from './store-check.ts'
 import { WriteList, writesOf } from './write-list.ts'
 
 /** How to open a store on disk. */
@@ -55,6 +57,7 @@ export async function openLmdbStorage(options: LmdbStorageOptions): Promise<Stor
   try {
     removeWork(directory)
     if (!fs.existsSync(path.join(directory, dataFile))) createDataFile(lmdb, directory, options.runtime.now())
+    preflight(path.join(directory, dataFile))
     return new LmdbStorage(lmdb, directory, lock, options)
   } catch (error) {
     await lock.release()
@@ -149,8 +152,16 @@ class LmdbStorage implements Storage {
   }
 
   async verify(): Promise<string[]> {
-    this.#open()
-    return []
+    // A pinned snapshot keeps its pages from being reused, however long the check takes. Commits wait only until it is
+    // taken, so that the file's newest meta page is the one it belongs to.
+    await this.#line.hold()
+    const check = new StoreCheck(path.join(this.#directory, dataFile), this.#runtime)
+    try {
+      check.start(this.#open().root)
+    } finally {
+      this.#line.release()
+    }
+    return check.finish()
   }
 
   onFailure(listener: (error: Error) => void): void {
@@ -175,7 +186,6 @@ class LmdbStorage implements Storage {
 
   /** Runs in the transaction that opens the tables. */
   #begin({ tables, commits }: Environment): void {
-    checkFormat(tables.meta.get(formatKey), this.#directory)
     const stored = tables.meta.get(epochKey)
     if (stored !== undefined) this.#lock.raise(Number(Buffer.from(stored).readBigUInt64BE()) + 1)
     const epoch = Buffer.alloc(8)
