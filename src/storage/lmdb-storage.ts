@@ -79,6 +79,8 @@ class LmdbStorage implements Storage {
   /** Raised by each commit, in the store and here. */
   #sequence = 0
   #upkeep: Timer
+  /** The last of backup, compact and verify, over or not. */
+  #longTask: Promise<void> = Promise.resolve()
   #closing: Promise<void> | undefined
 
   constructor(lmdb: Lmdb, directory: string, lock: OwnerLock, options: LmdbStorageOptions) {
@@ -138,30 +140,33 @@ class LmdbStorage implements Storage {
   }
 
   backup(target: string): Promise<void> {
-    return copyStore(this.#open().root, path.resolve(target))
+    return this.#alone(() => copyStore(this.#open().root, path.resolve(target)))
   }
 
-  async compact(): Promise<{ before: number; after: number }> {
-    this.#open()
-    await this.#line.hold()
-    try {
-      return await compactStore(this.#open().root, this.#directory, (file) => this.#replaceData(file))
-    } finally {
-      this.#line.release()
-    }
+  compact(): Promise<{ before: number; after: number }> {
+    return this.#alone(async () => {
+      await this.#line.hold()
+      try {
+        return await compactStore(this.#open().root, this.#directory, (file) => this.#replaceData(file))
+      } finally {
+        this.#line.release()
+      }
+    })
   }
 
-  async verify(): Promise<string[]> {
-    // A pinned snapshot keeps its pages from being reused, however long the check takes. Commits wait only until it is
-    // taken, so that the file's newest meta page is the one it belongs to.
-    await this.#line.hold()
-    const check = new StoreCheck(path.join(this.#directory, dataFile), this.#runtime)
-    try {
-      check.start(this.#open().root)
-    } finally {
-      this.#line.release()
-    }
-    return check.finish()
+  verify(): Promise<string[]> {
+    return this.#alone(async () => {
+      // A pinned snapshot keeps its pages from being reused, however long the check takes. Commits wait only until it is
+      // taken, so that the file's newest meta page is the one it belongs to.
+      await this.#line.hold()
+      const check = new StoreCheck(path.join(this.#directory, dataFile), this.#runtime)
+      try {
+        check.start(this.#open().root)
+      } finally {
+        this.#line.release()
+      }
+      return check.finish(() => this.#open())
+    })
   }
 
   onFailure(listener: (error: Error) => void): void {
@@ -176,6 +181,7 @@ class LmdbStorage implements Storage {
     this.#line.close()
     this.#upkeep.cancel()
     await this.#line.idle()
+    await this.#longTask
     this.#line.dispose()
     // A thread may still be writing for a commit that is overdue, and lmdb's close would wait for it on this thread.
     // The ownership stays too, until the process ends: a new owner and that thread must never write at once.
@@ -228,6 +234,19 @@ class LmdbStorage implements Storage {
       this.#line.fail(error)
       throw error
     }
+  }
+
+  /** Copies and checks one after the other: a compaction replaces what the others read. */
+  #alone<T>(task: () => Promise<T>): Promise<T> {
+    const result = this.#longTask.then(() => {
+      this.#open()
+      return task()
+    })
+    this.#longTask = result.then(
+      () => {},
+      () => {},
+    )
+    return result
   }
 
   #armUpkeep(): Timer {

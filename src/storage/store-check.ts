@@ -42,10 +42,13 @@ export class StoreCheck {
     }
   }
 
-  /** A line for each damage. */
-  async finish(): Promise<string[]> {
+  /** A line for each damage. `goOn` is called before each slice, and throws to end the check. */
+  async finish(goOn: () => void): Promise<string[]> {
     try {
-      while (this.#advance()) await new Promise<void>((resolve) => this.#runtime.later('verify', resolve))
+      while (this.#advance()) {
+        await new Promise<void>((resolve) => this.#runtime.later('verify', resolve))
+        goOn()
+      }
       return this.#damages
     } finally {
       this.#data?.close()
