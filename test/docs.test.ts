@@ -10,7 +10,7 @@ const blocks = pages.filter(isThere).flatMap((page) => blocksOf(page, readFileSy
 
 describe('the code that the pages show', () => {
   for (const block of blocks)
-    test(`${block.place} prints what it says`, () => expect(run(block)).toEqual(success(block.prints)))
+    test(`${block.page}:${block.line} prints what it says`, () => expect(run(block)).toEqual(success(block.prints)))
 
   test('type-checks', () => {
     expect(inProject((directory) => typeErrors(directory, blocks))).toEqual([])
@@ -38,7 +38,7 @@ describe('the check of the pages', () => {
   test('runs a block after what stands hidden above it', () => {
     const [block, ...others] = blocksOf('page.md', page)
     expect(others).toEqual([])
-    expect(block).toMatchObject({ place: 'page.md:4', language: 'ts', prints: ['2', '', 'end'] })
+    expect(block).toMatchObject({ page: 'page.md', line: 4, language: 'ts', prints: ['2', '', 'end'] })
     expect(run(block!)).toEqual(success(['2', '', 'end']))
   })
 
@@ -47,16 +47,17 @@ describe('the check of the pages', () => {
     expect(run(blockOf('console.log(1) // => 2'))).toEqual(success(['1']))
     expect(run(blockOf('process.exitCode = 3'))).toMatchObject({ ended: 'code 3' })
     expect(run(blockOf('await import("lanemq/nowhere")')).stderr).toContain('ERR_PACKAGE_PATH_NOT_EXPORTED')
-    expect(inProject((directory) => typeErrors(directory, [blockOf('export const a: string = 1')]))).toEqual([
-      "page.md:2 Type 'number' is not assignable to type 'string'.",
+    expect(inProject((directory) => typeErrors(directory, [blockOf('\nexport const a: string = 1')]))).toEqual([
+      "page.md:3 Type 'number' is not assignable to type 'string'.",
     ])
   })
 })
 
-function run({ language, code }: Block): Outcome {
+function run({ language, setup, code }: Block): Outcome {
   const { ES2023, ESNext } = { ...ts.ScriptTarget, ...ts.ModuleKind }
   const compilerOptions = { target: ES2023, module: ESNext, verbatimModuleSyntax: true }
-  const program = language === 'ts' ? ts.transpileModule(code, { compilerOptions }).outputText : code
+  const source = `${setup}\n${code}`
+  const program = language === 'ts' ? ts.transpileModule(source, { compilerOptions }).outputText : source
   return inProject((directory) => {
     writeFileSync(join(directory, 'block.js'), program)
     return outcomeOf('block.js', directory)
@@ -65,14 +66,14 @@ function run({ language, code }: Block): Outcome {
 
 /** Checks all blocks in one compilation, as a user's strict project would. */
 function typeErrors(directory: string, all: Block[]): string[] {
-  const placeOf = new Map<string, string>()
-  for (const [index, { language, code, place }] of all.entries()) {
-    if (language !== 'ts') continue
+  const blockOf = new Map<string, Block>()
+  for (const [index, block] of all.entries()) {
+    if (block.language !== 'ts') continue
     const file = join(directory, `block-${index}.ts`)
-    writeFileSync(file, `${code}\nexport {}\n`)
-    placeOf.set(file, place)
+    writeFileSync(file, `${block.setup}\n${block.code}\nexport {}\n`)
+    blockOf.set(file, block)
   }
-  const program = ts.createProgram([...placeOf.keys()], {
+  const program = ts.createProgram([...blockOf.keys()], {
     strict: true,
     noEmit: true,
     skipLibCheck: true,
@@ -82,9 +83,12 @@ function typeErrors(directory: string, all: Block[]): string[] {
     types: ['node'],
     typeRoots: [join(root, 'node_modules/@types')],
   })
-  return ts.getPreEmitDiagnostics(program).map(({ file, messageText }) => {
-    const place = placeOf.get(file?.fileName ?? '') ?? file?.fileName ?? ''
-    return `${place} ${ts.flattenDiagnosticMessageText(messageText, '\n')}`
+  return ts.getPreEmitDiagnostics(program).map(({ file, start = 0, messageText }) => {
+    const message = ts.flattenDiagnosticMessageText(messageText, '\n')
+    const block = file && blockOf.get(file.fileName)
+    if (!block) return `${file?.fileName ?? ''} ${message}`
+    const line = file.getLineAndCharacterOfPosition(start).line + block.line - block.setup.split('\n').length
+    return `${block.page}:${line} ${message}`
   })
 }
 

@@ -1,9 +1,12 @@
 /** A runnable code block of a Markdown page. */
 export interface Block {
-  /** `page:line` of its first line. */
-  readonly place: string
+  readonly page: string
+  /** The line of the page that holds the first line of the block. */
+  readonly line: number
   readonly language: 'js' | 'ts'
   readonly code: string
+  /** The code that a reader is spared: it runs before the block. */
+  readonly setup: string
   /** What it prints: the texts behind its `// =>`, in order. */
   readonly prints: string[]
 }
@@ -30,7 +33,7 @@ export function blocksOf(page: string, markdown: string): Block[] {
     if (known !== undefined && !info.split(' ').includes('no-run')) {
       const code = lines.slice(start + 1, end).join('\n')
       const setup = hiddenSetup.exec(lines.slice(0, start).join('\n'))?.groups?.['code'] ?? ''
-      blocks.push({ place: `${page}:${start + 2}`, language: known, code: `${setup}\n${code}`, prints: printsOf(code) })
+      blocks.push({ page, line: start + 2, language: known, code, setup, prints: printsOf(code) })
     }
     start = end
   }
