@@ -18,10 +18,11 @@ class Tally {
       const result = test.result()
       if (result.state === 'skipped') writeSync(1, `skipped: ${test.fullName} (${result.note ?? 'see the title'})\n`)
     }
-    // A file that could not be loaded has no tests to count, and an error between tests belongs to none.
-    const broken = modules.filter((module) => module.errors().length > 0).length + unhandledErrors.length
-    const unfinished = count('pending')
-    const line = `${count('passed')} ${count('failed') + broken + unfinished} ${count('skipped')}\n`
+    // Failures that belong to no test: a file that could not be loaded, a hook, an error after the tests.
+    const places = modules.flatMap((module) => [module, ...module.children.allSuites()])
+    const broken = places.filter((place) => place.errors().length > 0).length + unhandledErrors.length
+    const failed = count('failed') + count('pending') + broken
+    const line = `${count('passed')} ${failed} ${count('skipped')}\n`
     if (process.env.LANEMQ_TALLY) appendFileSync(process.env.LANEMQ_TALLY, line)
   }
 }
