@@ -25,7 +25,7 @@ export interface TreeCheckOptions {
   readonly report: (damage: Damage) => void
   /**
    * How many pages of trees may be read; then only what those refer to is checked. Pages near the roots come first.
-   * `Infinity` also reads the first page of every large value, and compares counts.
+   * First pages of large values come last. `Infinity` also compares counts.
    */
   readonly budget: number
 }
@@ -65,6 +65,8 @@ export class TreeCheck {
   readonly #options: TreeCheckOptions
   readonly #used: Uint8Array
   readonly #visits: Visit[] = []
+  /** Large values whose first page is read if the trees leave some of the budget. */
+  readonly #overflows: { page: number; pages: number }[] = []
   readonly #trees = new Map<string, { tree: Tree; counts: Counts }>()
   readonly #whole: boolean
   #left: number
@@ -96,6 +98,10 @@ export class TreeCheck {
       // Breadth first reaches all branches within a budget; depth first needs no memory for a whole store.
       const visit = (this.#whole ? this.#visits.pop() : this.#visits.shift()) as Visit
       this.#attempt(() => this.#visit(visit))
+      yield
+    }
+    for (const { page, pages } of this.#overflows.splice(0)) {
+      if (this.#left-- > 0) this.#attempt(() => this.#checkOverflow(page, pages))
       yield
     }
     if (this.#whole) for (const name of this.#trees.keys()) this.#attempt(() => this.#checkCounts(name))
@@ -155,7 +161,9 @@ export class TreeCheck {
     this.#use(reference.page, pages)
     counts.overflowPages += pages
     if (this.#whole) this.#checkOverflow(reference.page, pages)
-    if (tree === freeTree && this.#whole) {
+    else if (this.#overflows.length < this.#left) this.#overflows.push({ page: reference.page, pages })
+    if (tree === freeTree && (this.#whole || pages < this.#left)) {
+      this.#left -= pages
       const value = this.#options.read(reference.page, pages)
       this.#checkFreeList(page, value.subarray(24, 24 + node.dataBytes))
     }
