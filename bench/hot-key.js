@@ -54,7 +54,7 @@ export async function run(context) {
   )
   await mq.close()
 
-  const exact = context.engineOnly
+  const exact = context.profile
     ? { wrong: 0, repeated: 0 }
     : await killAndLook(context, path, hotCount + otherCount, hotCount)
   return [

@@ -32,7 +32,8 @@ const USAGE = `node bench/run.js [options]
   --json           print a document for programs instead of the table
   --write          also write bench/RESULTS.md
   --directory d    put the stores there instead of the system's temporary directory
-  --profile name   run the engine's part of one bench under the CPU profiler and print where the time went
+  --profile name   run the engine's part of one bench under the CPU profiler and print where the time went;
+                   name/side for one of its parts, say consume-bytes/engineAsync
 `
 
 const { values: given } = parseArgs({

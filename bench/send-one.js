@@ -22,7 +22,7 @@ export async function run(context) {
     const took = { bare: [], engine: [] }
     // One commit of each in turn: a sync gets dearer and cheaper within seconds, and must do so for both.
     for (let sent = 0; sent < each; sent++) {
-      if (!context.engineOnly) took.bare.push(await microseconds(() => log.append([value])))
+      if (!context.profile) took.bare.push(await microseconds(() => log.append([value])))
       took.engine.push(await microseconds(() => topic.send({ value })))
     }
     if (round === 0) continue

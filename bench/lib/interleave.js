@@ -16,7 +16,8 @@ export async function interleave(context, sides, rounds) {
   for (let round = 0; round <= context.rounds(rounds); round++) {
     for (let turn = 0; turn < names.length; turn++) {
       const name = names[(round + turn) % names.length]
-      if (context.engineOnly && !name.startsWith('engine')) continue
+      if (context.profile && !name.startsWith('engine')) continue
+      if (context.profile?.side && name !== context.profile.side) continue
       globalThis.gc?.()
       const sample = await sides[name]()
       if (round > 0) samples[name].push(sample)

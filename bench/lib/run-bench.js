@@ -11,13 +11,13 @@ const LIMIT_MS = 10 * 60_000
  *
  * @param {string} name
  * @param {{ quick: boolean, runs?: string, directory?: string }} given what was asked for on the command line
- * @param {{ execArgv?: string[], engineOnly?: boolean }} [how]
+ * @param {{ execArgv?: string[], profile?: { side?: string } }} [how]
  * @returns {Promise<import('./rows.js').Row[]>} a row with an error when the bench could not do its work
  */
-export async function runBench(name, given, { execArgv = [], engineOnly = false } = {}) {
+export async function runBench(name, given, { execArgv = [], profile } = {}) {
   const root = mkdtempSync(join(given.directory ?? tmpdir(), 'lanemq-bench-'))
   const remove = () => rmSync(root, { recursive: true, force: true })
-  const options = { name, root, quick: given.quick, runs: given.runs && Number(given.runs), engineOnly }
+  const options = { name, root, quick: given.quick, runs: given.runs && Number(given.runs), profile }
   const child = fork(fileURLToPath(new URL('../children/one-bench.js', import.meta.url)), [JSON.stringify(options)], {
     execArgv: ['--expose-gc', ...execArgv],
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
