@@ -16,7 +16,10 @@ export interface CommitLineOptions {
   readonly path: string
   readonly runtime: Runtime
   readonly timeoutMs: number
-  /** Hands a batch to the store; resolves to false when an earlier batch was not applied and so this one was not either. */
+  /**
+   * Hands a batch to the store; resolves to false when an earlier batch was not applied and so this one was not either.
+   * Throws when the store must stop and has not been given the batch.
+   */
   readonly write: (writes: WriteList) => Promise<boolean>
   /** Finds the true reason of a failed commit. */
   readonly explain: (error: unknown) => Promise<unknown>
@@ -37,6 +40,8 @@ export class CommitLine {
   /** Batches handed to the store that it has not answered, even when their callers have been told of a failure. */
   #inStore = 0
   #stopped = false
+  /** A batch that the store was given failed or is overdue. */
+  #broken = false
   #closed = false
   #failure: QueueError | undefined
   #deadline: Timer | undefined
@@ -52,9 +57,12 @@ export class CommitLine {
     return this.#failure
   }
 
-  /** Whether the store has answered everything that it was given; while not, a thread may still write. */
-  get quiet(): boolean {
-    return this.#inStore === 0
+  /**
+   * Whether the native store may be used and closed. Not after a failure inside of it, nor while it has not answered: a
+   * thread may still write.
+   */
+  get sound(): boolean {
+    return this.#inStore === 0 && !this.#broken
   }
 
   commit(writes: WriteList): Promise<void> {
@@ -85,12 +93,13 @@ export class CommitLine {
 
   /** Resolves when nothing is in the store, or when the store has stopped. */
   idle(): Promise<void> {
-    if (this.quiet || this.#failure !== undefined) return Promise.resolve()
+    if (this.#inStore === 0 || this.#failure !== undefined) return Promise.resolve()
     return new Promise((resolve) => this.#idleWaiters.push(resolve))
   }
 
   /** Stops the store for a reason that is not a commit. */
   fail(reason: unknown): void {
+    this.#broken = true
     this.#finish(reason)
   }
 
@@ -116,8 +125,10 @@ export class CommitLine {
       this.#options.runtime.point?.('commit:before')
       answer = this.#options.write(commit.writes)
     } catch (error) {
+      this.#stopped = true
       this.#answered()
-      this.#stop(error)
+      // What is under way is sound and may settle first.
+      void this.idle().then(() => this.#finish(error))
       return
     }
     answer.then(
@@ -165,6 +176,7 @@ export class CommitLine {
     const { runtime, timeoutMs } = this.#options
     this.#deadline = undefined
     const overdue = runtime.monotonic() - this.#oldestStart() >= timeoutMs
+    if (overdue) this.#broken = true
     if (overdue && this.#stopped) this.#finish(new Error('a commit failed for an unknown reason'))
     else if (overdue) this.#finish(new Error(`a commit took longer than commitTimeoutMs (${timeoutMs} ms)`))
     else this.#watch()
@@ -178,6 +190,7 @@ export class CommitLine {
 
   #stop(error: unknown): void {
     // Every failure is explained, also one that nobody asks about: its reason may be a promise that rejects.
+    this.#broken = true
     const explained = this.#options.explain(error).catch(() => error)
     if (this.#stopped) return
     this.#stopped = true
@@ -188,7 +201,7 @@ export class CommitLine {
   #finish(reason: unknown): void {
     if (this.#failure !== undefined) return
     this.#stopped = true
-    this.#failure = storeFailed(this.#options.path, reason, this.#pending.size)
+    this.#failure = storeFailed(this.#options.path, reason, this.#pending.size, this.#broken)
     for (const commit of this.#pending) commit.reject(this.#failure)
     this.#pending.clear()
     this.#held = undefined

@@ -34,6 +34,7 @@ export class DiskSpace {
   readonly #directory: string
   readonly #runtime: Runtime
   #free = 0
+  #spent = 0
   #expiresAt = -Infinity
 
   constructor(directory: string, runtime: Runtime) {
@@ -45,9 +46,15 @@ export class DiskSpace {
     const now = this.#runtime.monotonic()
     if (now >= this.#expiresAt) {
       this.#free = this.look()
+      this.#spent = 0
       this.#expiresAt = now + 1_000
     }
-    return this.#free
+    return Math.max(0, this.#free - this.#spent)
+  }
+
+  /** Counts bytes that may have been taken since the last look. */
+  spend(bytes: number): void {
+    this.#spent += bytes
   }
 
   /** As {@link DiskSpace.freeBytes}, from the system. */

@@ -2,26 +2,27 @@ import { QueueError } from '../errors.ts'
 import { isFullDisk, systemCode } from './fs-errors.ts'
 
 /**
- * The error of a store that stopped itself. `unknown` is the number of commits whose outcome nobody can tell: the system
- * may report a failed write after the data reached the disk.
+ * The error of a store that stopped itself. `commits` is the number of those that it could not settle. Unless nothing of
+ * them was `handed` to the system their outcome is unknown: a failed write may have reached the disk.
  */
-export function storeFailed(path: string, cause: unknown, unknown: number): QueueError {
-  const full = isFullDisk(cause)
-  const reason = full
-    ? `there is no room on the disk (${systemCode(cause)})`
-    : cause instanceof Error
-      ? cause.message.replace(/\.$/, '')
-      : String(cause)
-  const outcome =
-    unknown === 0 ? '' : `; the outcome of ${unknown} commit(s) is unknown: each is stored wholly or not at all`
-  const advice = full
-    ? 'free some space, then close this queue and open it again'
-    : 'restart the process and open it again'
-  return new QueueError('STORE_FAILED', `the store at ${path} stopped: ${reason}${outcome}; ${advice}`, {
+export function storeFailed(path: string, cause: unknown, commits: number, handed: boolean): QueueError {
+  const reason = isFullDisk(cause) ? `there is no room on the disk (${systemCode(cause)})` : words(cause)
+  const outcome = handed
+    ? `the outcome of ${commits} commit(s) is unknown, each is stored wholly or not at all`
+    : `${commits} commit(s) were not written`
+  // After a failed write the native library is in no state to be trusted, see docs/decisions/0003.
+  const advice = handed
+    ? 'restart the process and open it again'
+    : 'free some space, then close this queue and open it again'
+  return new QueueError('STORE_FAILED', `the store at ${path} stopped: ${reason}; ${outcome}; ${advice}`, {
     path,
-    count: unknown,
+    count: commits,
     cause,
   })
+}
+
+function words(cause: unknown): string {
+  return cause instanceof Error ? cause.message.replace(/\.$/, '') : String(cause)
 }
 
 /** The error of a call on a store that was closed. */

@@ -7,6 +7,7 @@ import { DiskSpace, refuseNetworkFileSystem } from './disk-space.ts'
 import { storeClosed } from './failure.ts'
 import { epochKey } from './format-record.ts'
 import { type BinaryDatabase, type Environment, type Lmdb, loadLmdb, openEnvironment } from './lmdb-environment.ts'
+import { unwritable } from './fs-errors.ts'
 import { reasonOf } from './lmdb-errors.ts'
 import { type OwnerLock, takeOwnerLock } from './owner-lock.ts'
 import { preflight } from './preflight.ts'
@@ -26,6 +27,13 @@ export interface LmdbStorageOptions {
    * @defaultValue `30_000`
    */
   readonly commitTimeoutMs?: number
+  /**
+   * Free disk space, in bytes, below which a commit is not even tried (unless pages inside the store are enough) and stops
+   * the store, since a full disk is the one fault that can be seen coming.
+   *
+   * @defaultValue `1_048_576`
+   */
+  readonly minFreeBytes?: number
   /**
    * Opens a store on NFS, CIFS, FUSE and the like, where what was flushed may be lost.
    *
@@ -61,8 +69,16 @@ export async function openLmdbStorage(options: LmdbStorageOptions): Promise<Stor
     return new LmdbStorage(lmdb, directory, lock, options)
   } catch (error) {
     await lock.release()
-    throw error
+    throw unwritable(
+      await reasonOf(error, () => hasRoom(new DiskSpace(directory, options.runtime))),
+      directory,
+      'open the store',
+    )
   }
+}
+
+function hasRoom(disk: DiskSpace): boolean {
+  return disk.look() > fullDiskBytes
 }
 
 class LmdbStorage implements Storage {
@@ -75,6 +91,7 @@ class LmdbStorage implements Storage {
   readonly #runtime: Runtime
   readonly #line: CommitLine
   readonly #disk: DiskSpace
+  readonly #minFreeBytes: number
   #environment: Environment
   /** Raised by each commit, in the store and here. */
   #sequence = 0
@@ -91,12 +108,13 @@ class LmdbStorage implements Storage {
     this.#environment = openEnvironment(lmdb, directory, (opened) => this.#begin(opened))
     this.epoch = lock.generation
     this.#disk = new DiskSpace(directory, options.runtime)
+    this.#minFreeBytes = options.minFreeBytes ?? 1 << 20
     this.#line = new CommitLine({
       path: directory,
       runtime: options.runtime,
       timeoutMs: options.commitTimeoutMs ?? 30_000,
       write: (writes) => this.#write(writes),
-      explain: (error) => reasonOf(error, () => this.#disk.look() > fullDiskBytes),
+      explain: (error) => reasonOf(error, () => hasRoom(this.#disk)),
     })
     this.#upkeep = this.#armUpkeep()
   }
@@ -128,26 +146,23 @@ class LmdbStorage implements Storage {
   }
 
   stats(): StorageStats {
-    const { root, tables, commits } = this.#open()
-    const whole = root.getStats() as unknown as EnvironmentStats
-    const trees = [whole.root, whole.free, ...Object.values(tables).map(statsOf), statsOf(commits)]
-    const used = trees.reduce((pages, tree) => pages + pagesOf(tree), 2)
+    this.#open()
     return {
       bytes: fs.statSync(path.join(this.#directory, dataFile)).size,
-      freeBytes: Math.max(0, whole.lastPageNumber + 1 - used) * whole.root.pageSize,
+      freeBytes: this.#freeBytes(),
       diskFreeBytes: this.#disk.freeBytes,
     }
   }
 
   backup(target: string): Promise<void> {
-    return this.#alone(() => copyStore(this.#open().root, path.resolve(target)))
+    return this.#alone(() => copyStore(this.#usable().root, path.resolve(target)))
   }
 
   compact(): Promise<{ before: number; after: number }> {
     return this.#alone(async () => {
       await this.#line.hold()
       try {
-        return await compactStore(this.#open().root, this.#directory, (file) => this.#replaceData(file))
+        return await compactStore(this.#usable().root, this.#directory, (file) => this.#replaceData(file))
       } finally {
         this.#line.release()
       }
@@ -161,11 +176,11 @@ class LmdbStorage implements Storage {
       await this.#line.hold()
       const check = new StoreCheck(path.join(this.#directory, dataFile), this.#runtime)
       try {
-        check.start(this.#open().root)
+        check.start(this.#usable().root)
       } finally {
         this.#line.release()
       }
-      return check.finish(() => this.#open())
+      return check.finish(() => this.#usable())
     })
   }
 
@@ -183,9 +198,10 @@ class LmdbStorage implements Storage {
     await this.#line.idle()
     await this.#longTask
     this.#line.dispose()
-    // A thread may still be writing for a commit that is overdue, and lmdb's close would wait for it on this thread.
-    // The ownership stays too, until the process ends: a new owner and that thread must never write at once.
-    if (!this.#line.quiet) return
+    // A thread may still be writing for a commit that is overdue, and lmdb's close would wait for it on this thread; after
+    // a failed write lmdb's memory may be damaged. So it is left alone, and the ownership with it until the process ends:
+    // a new owner and that thread must never write at once.
+    if (!this.#line.sound) return
     await this.#environment.root.close()
     await this.#lock.release()
   }
@@ -208,6 +224,7 @@ class LmdbStorage implements Storage {
    * conditional on the number that the one before it stored, and resolves to false when it was skipped.
    */
   #write(writes: WriteList): Promise<boolean> {
+    this.#keepRoom(writes)
     const { tables, commits } = this.#environment
     const expected = this.#sequence++
     return commits.ifVersion(sequenceKey, expected, () => {
@@ -220,6 +237,25 @@ class LmdbStorage implements Storage {
       }
       void commits.put(sequenceKey, noBytes, expected + 1)
     })
+  }
+
+  /** What pages cost at worst: the batch, and a copied page for each of its first writes. */
+  #keepRoom(writes: WriteList): void {
+    const bytes = Math.ceil(writes.bytes * 1.25) + (Math.min(writes.size, 256) + 16) * 4_096
+    if (this.#disk.freeBytes - bytes < this.#minFreeBytes) {
+      const room = this.#disk.look() + this.#freeBytes()
+      if (room - bytes < this.#minFreeBytes) throw noRoom(room, this.#minFreeBytes + bytes)
+    }
+    this.#disk.spend(bytes)
+  }
+
+  /** Bytes of pages that no tree uses. */
+  #freeBytes(): number {
+    const { root, tables, commits } = this.#environment
+    const whole = root.getStats() as unknown as EnvironmentStats
+    const trees = [whole.root, whole.free, ...Object.values(tables).map(statsOf), statsOf(commits)]
+    const used = trees.reduce((pages, tree) => pages + pagesOf(tree), 2)
+    return Math.max(0, whole.lastPageNumber + 1 - used) * whole.root.pageSize
   }
 
   /** Swaps the file under the open environment: readers go on with the old one until the new one is open. */
@@ -239,7 +275,7 @@ class LmdbStorage implements Storage {
   /** Copies and checks one after the other: a compaction replaces what the others read. */
   #alone<T>(task: () => Promise<T>): Promise<T> {
     const result = this.#longTask.then(() => {
-      this.#open()
+      this.#usable()
       return task()
     })
     this.#longTask = result.then(
@@ -251,7 +287,7 @@ class LmdbStorage implements Storage {
 
   #armUpkeep(): Timer {
     const check = (): void => {
-      this.#environment.root.readerCheck()
+      if (this.#line.failure === undefined) this.#environment.root.readerCheck()
       this.#upkeep = this.#armUpkeep()
     }
     return this.#runtime.timer(readerCheckMs, 'reader check', check, { background: true })
@@ -262,9 +298,19 @@ class LmdbStorage implements Storage {
     return this.#environment
   }
 
+  /** Reads go on after a failure; nothing that takes long does. */
+  #usable(): Environment {
+    if (this.#line.failure !== undefined) throw this.#line.failure
+    return this.#open()
+  }
+
   #table(table: Table): BinaryDatabase {
     return this.#open().tables[table]
   }
+}
+
+function noRoom(room: number, needed: number): Error {
+  return Object.assign(new Error(`${room} bytes are free, ${needed} are needed`), { code: 'ENOSPC' })
 }
 
 /** lmdb reads into one shared buffer, where `length` is what it read and not the buffer's size, or views the memory map. */

@@ -214,7 +214,7 @@ export class MemoryStorage implements Storage {
   #fail(reason: unknown): void {
     const failed = this.#queue
     this.#queue = []
-    this.#failure = storeFailed('memory', reason, failed.length)
+    this.#failure = storeFailed('memory', reason, failed.length, true)
     for (const commit of failed) commit.reject(this.#failure)
     for (const listener of this.#failureListeners) listener(this.#failure)
     this.#failureListeners = []

@@ -18,8 +18,15 @@ export class WriteList implements WriteBatch {
   /** `undefined` removes the key. */
   readonly values: (Uint8Array | undefined)[] = []
 
+  #bytes = 0
+
   get size(): number {
     return this.keys.length
+  }
+
+  /** Bytes of all keys and values that are put. */
+  get bytes(): number {
+    return this.#bytes
   }
 
   put(table: Table, key: Uint8Array, value: Uint8Array): void {
@@ -39,6 +46,7 @@ export class WriteList implements WriteBatch {
     this.tables.push(table)
     this.keys.push(key)
     this.values.push(value)
+    if (value !== undefined) this.#bytes += key.byteLength + value.byteLength
   }
 }
 

@@ -1,0 +1,63 @@
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, test } from 'vitest'
+import { StorageChild } from './storage-child.ts'
+
+const long = process.env['LANEMQ_LONG'] === '1'
+const base = mkdtempSync(join(tmpdir(), 'lanemq-faults-'))
+afterAll(() => rmSync(base, { recursive: true, force: true }))
+
+/** Faults of the system are injected by strace; without it, or where tracing is forbidden, they can't be. */
+const traces = spawnSync('strace', ['-o', '/dev/null', 'true']).status === 0
+const calls = ['pwrite64', 'writev', 'fdatasync']
+const errors = ['EIO', 'ENOSPC']
+
+interface Run {
+  readonly acked: number
+  readonly lines: string[]
+}
+
+describe('storage: injected faults', () => {
+  // A skip is counted by the runner; the reason stands in the title.
+  describe.skipIf(!traces)(`needs strace${traces ? '' : ', which is not installed or may not trace'}`, () => {
+    for (const call of calls) {
+      for (const error of errors) {
+        test(`DURA-7: ${error} from ${call} stops the store with a typed error; nothing acknowledged is lost`, async () => {
+          let hits = 0
+          for (const when of long ? Array.from({ length: 40 }, (_, i) => i + 1) : [1, 2, 6]) {
+            const directory = join(base, `${call}-${error}-${when}`)
+            mkdirSync(directory)
+            const made = await run(directory, '6')
+            expect(made.lines.at(-1)).toBe('closed')
+            const inject = `inject=${call}:error=${error}:when=${when}`
+            const faulty = await run(directory, '40', ['strace', '-f', '-qq', '-o', '/dev/null', '-e', inject])
+            const failed = faulty.lines.filter((line) => line.startsWith('error'))
+            if (failed.length > 0) hits++
+            // In the very open it is the open that fails.
+            for (const line of failed)
+              expect(line).toMatch(/^error (STORE_FAILED .*outcome|STORE_UNWRITABLE|STORE_FULL)/)
+            expect(faulty.lines.at(-1)).toBe('closed')
+            const after = await run(directory, '3')
+            const [, , stored] = after.lines[0]?.split(' ') ?? []
+            expect(after.lines[0]).toMatch(/^open/)
+            expect(Number(stored)).toBeGreaterThan(Math.max(made.acked, faulty.acked))
+            rmSync(directory, { recursive: true, force: true })
+          }
+          expect(hits, 'no fault arrived').toBeGreaterThan(0)
+        })
+      }
+    }
+  })
+})
+
+/** Writes batches and checks those of before; see storage-writer.mjs. */
+async function run(directory: string, batches: string, command: string[] = []): Promise<Run> {
+  const child = new StorageChild('storage-writer.mjs', [directory, batches], command)
+  const lines: string[] = []
+  for await (const line of child.lines) lines.push(line)
+  await child.ended
+  const acks = lines.filter((line) => line.startsWith('ack')).map((line) => Number(line.slice(4)))
+  return { lines, acked: Math.max(-1, ...acks) }
+}
