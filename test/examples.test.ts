@@ -7,6 +7,8 @@ import { outcomeOf, root, success } from './documents/program.ts'
 
 const examples = readdirSync(join(root, 'examples')).filter((name) => name.endsWith('.js'))
 
+test('there are examples', () => expect(examples).not.toEqual([]))
+
 describe.each(examples)('examples/%s', (name) => {
   const file = join(root, 'examples', name)
   const code = readFileSync(file, 'utf8')

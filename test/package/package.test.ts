@@ -64,7 +64,8 @@ describe('the packed tarball', () => {
 
   test('has no mistake that publint knows', () => {
     const publint = join(root, 'node_modules/publint/src/cli.js')
-    execFileSync(process.execPath, [publint, join(project, 'node_modules/lanemq'), '--strict', '--pack=false'])
+    const checked = outcomeOf(publint, project, ['node_modules/lanemq', '--strict', '--pack=false'])
+    expect(checked.ended, [...checked.printed, checked.stderr].join('\n')).toBe('code 0')
   })
 })
 
