@@ -1,5 +1,3 @@
-import type { FinishedView } from './contracts/broker.ts'
-
 /** Offsets that one page of the set covers; 1 KiB as bits. */
 export const pageSize = 8192
 const wordsPerPage = pageSize / 32
@@ -18,7 +16,7 @@ interface Page {
  * Pages that changed since the last {@link OffsetSet.takeChanges} are known, so that a settlement writes only those: one
  * stuck offset under millions of finished ones costs nothing per settlement.
  */
-export class OffsetSet implements FinishedView {
+export class OffsetSet {
   /** The lowest unfinished offset. Only moves up. Invariant: not in the set itself. */
   #position: number
   /** One above the highest finished offset, at least the position. */
@@ -59,7 +57,7 @@ export class OffsetSet implements FinishedView {
     let count = Math.max(0, Math.min(to, this.#position) - from)
     const start = Math.max(from, this.#position)
     const end = Math.min(to, this.#ceiling)
-    for (let offset = start; offset < end; ) {
+    for (let offset = start; offset < end;) {
       const page = this.#pages.get(Math.floor(offset / pageSize))
       const pageEnd = Math.min(end, (Math.floor(offset / pageSize) + 1) * pageSize)
       if (page === undefined) offset = pageEnd

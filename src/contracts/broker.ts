@@ -43,6 +43,8 @@ export interface RecordBatch {
   readonly baseOffset: number
   /** Where to go on reading. Gaps are legal: never compute it as offset + 1. */
   readonly nextOffset: number
+  /** A message's id is this and its offset: unique in the broker's life, see {@link Message.id}. */
+  readonly idPrefix: string
   /** Memory that a reference to this batch keeps alive, in bytes. */
   readonly bytes: number
   offsetAt(index: number): number
@@ -53,8 +55,6 @@ export interface RecordBatch {
   valueAt(index: number, codec: Codec<unknown>): unknown
   /** The stored bytes of the value, copied. */
   valueBytesAt(index: number): Buffer
-  /** Unique in the broker's life; see {@link Message.id}. */
-  idAt(index: number): string
 }
 
 /** One answer to a fetch: records from `index` on, nothing yet, or a range that retention removed. */

@@ -1,4 +1,11 @@
-import type { AppendOptions, Backlog, EncodedRecord, FetchResult, OffsetRange, TopicSettings } from '../contracts/broker.ts'
+import type {
+  AppendOptions,
+  Backlog,
+  EncodedRecord,
+  FetchResult,
+  OffsetRange,
+  TopicSettings,
+} from '../contracts/broker.ts'
 import type { QueueError } from '../errors.ts'
 import type { GroupTopic } from '../groups/group-topic.ts'
 import type { GroupCommit } from '../log/group-commit.ts'

@@ -138,9 +138,13 @@ export function aborted(signal: AbortSignal): QueueError {
 }
 
 function storeFull(minFreeBytes: number): QueueError {
-  return new QueueError('STORE_FULL', `the disk has less than ${minFreeBytes} bytes free (minFreeBytes): free some, then send again`, {
-    allowed: `at least ${minFreeBytes} bytes free`,
-  })
+  return new QueueError(
+    'STORE_FULL',
+    `the disk has less than ${minFreeBytes} bytes free (minFreeBytes): free some, then send again`,
+    {
+      allowed: `at least ${minFreeBytes} bytes free`,
+    },
+  )
 }
 
 function inFlightFull(what: string): QueueError {

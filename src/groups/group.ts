@@ -8,13 +8,13 @@ import type {
   Settlement,
   StartPosition,
 } from '../contracts/broker.ts'
+import { startOffset, startOffsets } from '../contracts/start-position.ts'
 import type { CommitQueue, Contributor, Storage, WriteBatch } from '../contracts/storage.ts'
 import { QueueError } from '../errors.ts'
 import { groupKey } from '../key-layout.ts'
 import { assign } from './assignment.ts'
 import type { GroupTopic } from './group-topic.ts'
 import { Progress } from './progress.ts'
-import { startOffsets } from './start-position.ts'
 
 /** What groups share with the engine around them. */
 export interface GroupContext {
@@ -108,8 +108,9 @@ export class Group implements Contributor {
   /** Adds a member; resolves when the group's positions are stored. */
   async join(request: JoinRequest): Promise<Membership> {
     const topics = request.topics as readonly GroupTopic[]
+    const starts = await this.#starts(topics, request.from)
     this.#checkTopics(topics)
-    this.#begin(topics, request.from)
+    for (const [topic, offsets] of starts) this.#begin(topic, offsets)
     const member: Member = { id: `${this.name}-${++this.#memberCount}`, topics, listener: request.listener }
     this.#members.push(member)
     await this.#committed()
@@ -129,9 +130,12 @@ export class Group implements Contributor {
         (where.partition === undefined || partition === where.partition),
     )
     if (chosen.length === 0) {
-      throw new QueueError('OFFSET_OUT_OF_RANGE', `group ${this.name} has no position there`, { group: this.name, ...where })
+      throw new QueueError('OFFSET_OUT_OF_RANGE', `group ${this.name} has no position there`, {
+        group: this.name,
+        ...where,
+      })
     }
-    const targets = chosen.map((place) => startOffsets(place.topic, to)[place.partition]!)
+    const targets = await Promise.all(chosen.map(({ topic, partition }) => startOffset(topic, partition, to)))
     for (const place of chosen) place.held++
     try {
       await this.#release(chosen)
@@ -170,6 +174,16 @@ export class Group implements Contributor {
     if (!topic) writes.remove('meta', groupKey(this.name))
   }
 
+  /** Names of the topics that members consume now. */
+  get consumedTopics(): ReadonlySet<string> {
+    return new Set(this.#members[0]?.topics.map(({ name }) => name))
+  }
+
+  /** Whether nothing of the group is stored and nobody is in it. */
+  get isUnused(): boolean {
+    return this.#isNew && this.#members.length === 0 && this.#places.size === 0
+  }
+
   get hasMembers(): boolean {
     return this.#members.length > 0
   }
@@ -187,32 +201,43 @@ export class Group implements Contributor {
     const same = first.topics.length === topics.length && topics.every((topic) => first.topics.includes(topic))
     if (same) return
     const names = first.topics.map(({ name }) => name).join(', ')
-    throw new QueueError('GROUP_CONFLICT', `the members of group ${this.name} consume ${names}: a new one has to do the same`, {
-      group: this.name,
-    })
+    throw new QueueError(
+      'GROUP_CONFLICT',
+      `the members of group ${this.name} consume ${names}: a new one has to do the same`,
+      {
+        group: this.name,
+      },
+    )
   }
 
-  /** Gives the group a position in every partition that it has none in, all computed before any is set. */
-  #begin(topics: readonly GroupTopic[], from: StartPosition | undefined): void {
-    const begun: [GroupTopic, number, Progress][] = []
+  /** Where the group begins in the topics that it is new on; all of it is known before anything is set. */
+  async #starts(topics: readonly GroupTopic[], from: StartPosition | undefined): Promise<[GroupTopic, number[]][]> {
+    const found: [GroupTopic, number[]][] = []
     for (const topic of topics) {
-      const missing = topic.partitionIds.filter((id) => !this.#places.has(id))
-      if (missing.length === 0) continue
+      if (topic.partitionIds.every((id) => this.#places.has(id))) continue
       if (from === undefined) {
         const allowed = `'earliest', 'latest', { offset } or { timestamp }`
         const message = `group ${this.name} is new on topic ${topic.name}: option from is missing; allowed is ${allowed}`
-        throw new QueueError('INVALID_OPTION', message, { option: 'from', allowed, group: this.name, topic: topic.name })
+        throw new QueueError('INVALID_OPTION', message, {
+          option: 'from',
+          allowed,
+          group: this.name,
+          topic: topic.name,
+        })
       }
-      const offsets = startOffsets(topic, from)
-      topic.partitionIds.forEach((id, partition) => {
-        if (!missing.includes(id)) return
-        begun.push([topic, partition, Progress.begin(this.id, id, offsets[partition]!)])
-      })
+      found.push([topic, await startOffsets(topic, from)])
     }
-    for (const [topic, partition, progress] of begun) {
+    return found
+  }
+
+  #begin(topic: GroupTopic, offsets: readonly number[]): void {
+    topic.partitionIds.forEach((id, partition) => {
+      // Another member may have begun meanwhile; its positions stand.
+      if (this.#places.has(id)) return
+      const progress = Progress.begin(this.id, id, offsets[partition]!)
       this.#addPlace(topic, partition, progress)
       this.#changed.add(progress)
-    }
+    })
   }
 
   #addPlace(topic: GroupTopic, partition: number, progress: Progress): void {

@@ -38,7 +38,10 @@ export class Progress {
     const row = storage.get('progress', positionKey(groupId, partitionId))
     if (row === undefined) return undefined
     if (row.length !== 8) {
-      throw new QueueError('STORE_CORRUPT', `the position of group ${groupId} in partition ${partitionId} has ${row.length} bytes`)
+      throw new QueueError(
+        'STORE_CORRUPT',
+        `the position of group ${groupId} in partition ${partitionId} has ${row.length} bytes`,
+      )
     }
     const set = new OffsetSet(new DataView(row.buffer, row.byteOffset).getFloat64(0, true))
     const { to } = progressRange(groupId, partitionId)
@@ -96,6 +99,7 @@ export class Progress {
   /** Removes every row; used when the group or the topic goes. */
   erase(writes: WriteBatch): void {
     writes.remove('progress', positionKey(this.#groupId, this.#partitionId))
-    for (const page of this.#set.pageNumbers()) writes.remove('progress', pageKey(this.#groupId, this.#partitionId, page))
+    for (const page of this.#set.pageNumbers())
+      writes.remove('progress', pageKey(this.#groupId, this.#partitionId, page))
   }
 }

@@ -178,7 +178,12 @@ export class PartitionLog implements Contributor, TailOwner {
     while (found.length < limit && offset < this.#flushedEnd) {
       const batch = this.#find(offset)
       if (batch === undefined) break
-      found.push({ offset: batch.baseOffset, nextOffset: batch.nextOffset, timestamp: batch.timestamp, bytes: batch.bytes })
+      found.push({
+        offset: batch.baseOffset,
+        nextOffset: batch.nextOffset,
+        timestamp: batch.timestamp,
+        bytes: batch.bytes,
+      })
       offset = batch.nextOffset
     }
     return found

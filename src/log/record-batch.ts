@@ -106,9 +106,13 @@ export class StoredBatch implements RecordBatch {
   static read(encoded: Buffer, partitionId: number, baseOffset: number): StoredBatch {
     const damage = damageOf(encoded, partitionId, baseOffset)
     if (damage === undefined) return new StoredBatch(encoded)
-    throw new QueueError('STORE_CORRUPT', `record batch ${partitionId}/${baseOffset} is damaged: ${damage}; run verify()`, {
-      offset: baseOffset,
-    })
+    throw new QueueError(
+      'STORE_CORRUPT',
+      `record batch ${partitionId}/${baseOffset} is damaged: ${damage}; run verify()`,
+      {
+        offset: baseOffset,
+      },
+    )
   }
 
   offsetAt(index: number): number {
@@ -119,10 +123,6 @@ export class StoredBatch implements RecordBatch {
     return this.timestamp
   }
 
-  idAt(index: number): string {
-    return this.idPrefix + (this.baseOffset + index)
-  }
-
   keyAt(index: number): string | undefined {
     const ends = this.#keyEnds
     if (ends === undefined) return undefined
@@ -130,7 +130,8 @@ export class StoredBatch implements RecordBatch {
     if (word & absentBit) return undefined
     const start = index === 0 ? 0 : ends[index - 1]! >>> 1
     const end = word >>> 1
-    if (!(this.#flags & flag.asciiKeys)) return this.encoded.toString('utf8', this.#keysStart + start, this.#keysStart + end)
+    if (!(this.#flags & flag.asciiKeys))
+      return this.encoded.toString('utf8', this.#keysStart + start, this.#keysStart + end)
     this.#keyText ??= this.encoded.toString('latin1', this.#keysStart, this.#headersStart)
     return this.#keyText.substring(start, end)
   }
@@ -179,7 +180,9 @@ export class StoredBatch implements RecordBatch {
     try {
       if (codec.format === 'binary') return codec.decode(this.encoded.subarray(start, end) as never)
       const text =
-        this.#flags & flag.asciiValues ? this.encoded.toString('latin1', start, end) : this.encoded.toString('utf8', start, end)
+        this.#flags & flag.asciiValues
+          ? this.encoded.toString('latin1', start, end)
+          : this.encoded.toString('utf8', start, end)
       const value = codec.decode(text as never)
       return codec.shared ? deepFreeze(value) : value
     } catch (cause) {

@@ -69,7 +69,8 @@ export class RecentReads {
 
   find(owner: object, offset: number): StoredBatch | undefined {
     for (const entry of this.#entries) {
-      if (entry.owner === owner && offset >= entry.batch.baseOffset && offset < entry.batch.nextOffset) return entry.batch
+      if (entry.owner === owner && offset >= entry.batch.baseOffset && offset < entry.batch.nextOffset)
+        return entry.batch
     }
     return undefined
   }

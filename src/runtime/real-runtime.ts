@@ -42,4 +42,5 @@ export const realRuntime: Runtime = Object.freeze({
     setImmediate(task)
   },
   random: () => random(),
+  warn: (text: string): void => process.emitWarning(text, 'LanemqWarning'),
 })

@@ -24,6 +24,8 @@ export interface Runtime {
   later(label: string, task: () => void): void
   /** A number in [0, 1) from the stream of that name; streams are independent of each other. */
   random(stream: string): number
+  /** Tells the user's process something that no promise can carry. */
+  warn(text: string): void
   /**
    * A named place where a simulation may crash, fail or delay; `undefined` in production, so call it as
    * `runtime.point?.(...)`.

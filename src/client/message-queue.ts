@@ -1,0 +1,276 @@
+import { bytes, json, resolveCodec, type Codec } from '../codec.ts'
+import type { Broker, BrokerTopic, TopicSettings } from '../contracts/broker.ts'
+import { Dispatcher, type DispatchHandler, type LeftRunning } from '../dispatch/dispatcher.ts'
+import { QueueError } from '../errors.ts'
+import type { EventHub, QueueEventName, QueueEvents } from '../events.ts'
+import { checkGroupName, checkTopicName, integer, invalid, resolveOptions } from '../options.ts'
+import type { Runtime } from '../runtime/runtime.ts'
+import { AckQueue } from './ack-queue.ts'
+import { Group } from './group.ts'
+import type { SubscribeOptions, TopicOptions } from './options.ts'
+import { resolveSubscribeOptions, resolveTopicOptions } from './resolve.ts'
+import { StatsTaker, type QueueStats, type StoreStats } from './stats.ts'
+import { PullSubscription, Subscription, type CloseReport, type MessageStream } from './subscription.ts'
+import {
+  Topic,
+  type BatchHandler,
+  type BatchSubscribeOptions,
+  type MessageHandler,
+  type SingleSubscribeOptions,
+} from './topic.ts'
+
+/** What {@link MessageQueue.verify} found. */
+export interface VerifyReport {
+  /** Whether nothing is damaged. */
+  readonly ok: boolean
+  readonly batches: number
+  readonly messages: number
+  /** A line for each damage, with its place. */
+  readonly damages: readonly string[]
+}
+
+/** Operations that need the store itself, not only a broker. */
+export interface StoreOperations {
+  stats(): StoreStats
+  backup(path: string): Promise<void>
+  compact(): Promise<{ before: number; after: number }>
+  verify(): Promise<VerifyReport>
+}
+
+/** What a queue is made of. */
+export interface QueueParts {
+  readonly broker: Broker
+  readonly runtime: Runtime
+  readonly events: EventHub
+  readonly store: StoreOperations
+  readonly closeTimeoutMs: number
+}
+
+/** An open message queue: topics, groups, and everything that belongs to the store. */
+export class MessageQueue {
+  readonly #parts: QueueParts
+  readonly #broker: Broker
+  readonly #subscriptions = new Map<Subscription, Dispatcher>()
+  readonly #stats: StatsTaker
+  #closing: Promise<CloseReport> | undefined
+
+  /** @internal */
+  constructor(parts: QueueParts) {
+    this.#parts = parts
+    this.#broker = parts.broker
+    this.#stats = new StatsTaker(parts.runtime)
+    this.#stats.begin(parts.broker)
+  }
+
+  /**
+   * Creates a topic, or opens it and checks that it is what was asked for.
+   *
+   * @throws `TOPIC_CONFLICT` when it exists with another number of partitions or another codec
+   */
+  async topic<V = unknown>(name: string, options?: TopicOptions<V>): Promise<Topic<V>> {
+    this.#assertOpen()
+    checkTopicName(name)
+    const resolved = await resolveTopicOptions<V>(options)
+    const existing = this.#broker.topic(name)
+    const codec = resolved.codec ?? (existing ? await codecOf(existing) : json)
+    const wanted: Partial<TopicSettings> = {
+      contentType: codec.contentType,
+      text: codec.format === 'text',
+      ...(resolved.partitions === undefined ? {} : { partitions: resolved.partitions }),
+    }
+    const { retention } = resolved
+    const created = existing ? wanted : { ...wanted, ...(retention ? { retention: complete(retention) } : {}) }
+    const topic = await this.#broker.createTopic(name, created)
+    if (existing && retention) await topic.configure({ ...topic.settings, retention: complete(retention) })
+    return new Topic<V>(topic, codec, resolved, { subscribe: (...given) => this.#subscribe(...given) })
+  }
+
+  /** Names of all topics. */
+  topics(): string[] {
+    return this.#broker.topics().map(({ name }) => name)
+  }
+
+  /** What is kept of a topic's settings. @throws `TOPIC_NOT_FOUND` */
+  describe(name: string): TopicSettings {
+    const topic = this.#broker.topic(name)
+    if (topic) return topic.settings
+    throw new QueueError('TOPIC_NOT_FOUND', `there is no topic ${name}`, { topic: name })
+  }
+
+  /** Removes a topic with its messages and every group's progress in it. Subscriptions to it end with `TOPIC_DELETED`. */
+  async deleteTopic(name: string): Promise<void> {
+    this.#assertOpen()
+    await this.#broker.deleteTopic(name)
+  }
+
+  /** As {@link Topic.subscribe}, from several topics at once. Order holds per key within each topic. */
+  subscribe<V>(
+    topics: readonly Topic<V>[],
+    group: string,
+    handler: MessageHandler<V>,
+    options?: SingleSubscribeOptions,
+  ): Promise<Subscription>
+  subscribe<V>(
+    topics: readonly Topic<V>[],
+    group: string,
+    handler: BatchHandler<V>,
+    options: BatchSubscribeOptions,
+  ): Promise<Subscription>
+  subscribe<V>(topics: readonly Topic<V>[], group: string, options?: SingleSubscribeOptions): Promise<MessageStream<V>>
+  subscribe<V>(
+    topics: readonly Topic<V>[],
+    group: string,
+    handlerOrOptions?: MessageHandler<V> | BatchHandler<V> | SubscribeOptions,
+    options?: SubscribeOptions,
+  ): Promise<Subscription> {
+    const hasHandler = typeof handlerOrOptions === 'function'
+    const handler = hasHandler ? handlerOrOptions : undefined
+    return this.#subscribe(topics as readonly Topic<never>[], group, handler, hasHandler ? options : handlerOrOptions)
+  }
+
+  /** A group by name. @throws `GROUP_NOT_FOUND` */
+  group(name: string): Group {
+    const known = this.#broker.groups().some((group) => group.name === name)
+    if (!known) throw new QueueError('GROUP_NOT_FOUND', `there is no group ${name}`, { group: name })
+    const subscriptions = (): Subscription[] => [...this.#subscriptions.keys()].filter(({ group }) => group === name)
+    return new Group(name, this.#broker, this.#parts.runtime, subscriptions)
+  }
+
+  /** Names of all groups. */
+  groups(): string[] {
+    return this.#broker.groups().map(({ name }) => name)
+  }
+
+  /** Settles when everything sent before is on disk. @throws `STORE_FAILED` */
+  async flush(): Promise<void> {
+    this.#assertOpen()
+    await this.#broker.flush()
+  }
+
+  /** A snapshot in numbers: topics, groups, subscriptions, store. Rates are counted since the snapshot before. */
+  stats(): QueueStats {
+    return this.#stats.take(this.#broker, this.#subscriptions.values(), this.#parts.store.stats())
+  }
+
+  /** Writes a consistent copy of the live store into a directory that is absent or empty. @throws `UNSUPPORTED` in memory */
+  async backup(path: string): Promise<void> {
+    this.#assertOpen()
+    await this.#parts.store.backup(path)
+  }
+
+  /** Rewrites the store without its free space; commits wait meanwhile. Resolves to its size before and after, in bytes. */
+  async compact(): Promise<{ before: number; after: number }> {
+    this.#assertOpen()
+    return this.#parts.store.compact()
+  }
+
+  /** Reads everything and reports what is damaged, with its place. Runs beside normal work. */
+  async verify(): Promise<VerifyReport> {
+    this.#assertOpen()
+    return this.#parts.store.verify()
+  }
+
+  /** Calls `listener` at each event of that name. What it throws becomes a process warning, never an engine fault. */
+  on<N extends QueueEventName>(name: N, listener: (payload: QueueEvents[N]) => void): this {
+    this.#parts.events.on(name, listener)
+    return this
+  }
+
+  off<N extends QueueEventName>(name: N, listener: (payload: QueueEvents[N]) => void): this {
+    this.#parts.events.off(name, listener)
+    return this
+  }
+
+  /**
+   * Closes all subscriptions (see {@link Subscription.close}), refuses new sends, flushes what was accepted and releases
+   * the store. Ends at the deadline and reports what still ran; those messages will be handed out again. Idempotent.
+   */
+  close(options?: { readonly timeoutMs?: number }): Promise<CloseReport> {
+    const fields = { timeoutMs: integer(0, 86_400_000, this.#parts.closeTimeoutMs) }
+    const { timeoutMs } = resolveOptions<{ timeoutMs?: number }>(options, fields, 'close')
+    return (this.#closing ??= this.#close(timeoutMs!))
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close().then(() => {})
+  }
+
+  async #close(timeoutMs: number): Promise<CloseReport> {
+    const reports = await Promise.all(
+      [...this.#subscriptions.keys()].map((subscription) => subscription.close({ timeoutMs })),
+    )
+    const left: LeftRunning[] = reports.flatMap((report) => report.left)
+    await this.#broker.close()
+    this.#parts.events.clear()
+    return { left }
+  }
+
+  async #subscribe(
+    topics: readonly Topic<never>[],
+    group: string,
+    handler: MessageHandler<never> | BatchHandler<never> | undefined,
+    options: SubscribeOptions | undefined,
+  ): Promise<Subscription> {
+    this.#assertOpen()
+    checkGroupName(group)
+    if (!Array.isArray(topics) || topics.length === 0 || !topics.every((topic) => topic instanceof Topic)) {
+      throw invalid('subscribe', 'topics', topics, 'a non-empty array of topics')
+    }
+    const { from, signal, dispatch } = resolveSubscribeOptions(group, options)
+    if (handler === undefined && dispatch.batch)
+      throw invalid('subscribe', 'batch', dispatch.batch, 'only set together with a handler')
+    if (signal?.aborted)
+      throw new QueueError('ABORTED', 'the signal was aborted before the subscription began', { cause: signal.reason })
+    const acks = handler ? undefined : new AckQueue()
+    const consumed = [...new Set(topics)].map((topic) => topic.consumed)
+    let subscription: Subscription | undefined
+    const ended = (): void => {
+      // It can't go on: its partitions go to others as soon as nothing of it runs.
+      acks?.close()
+      void subscription?.close({ timeoutMs: 0 }).catch(() => {})
+    }
+    const given = (handler ?? acks!.handle) as DispatchHandler
+    const { broker, runtime, events, closeTimeoutMs } = this.#parts
+    const dispatcher = new Dispatcher(dispatch, runtime, events, consumed, given, ended)
+    const membership = await broker.join({
+      group,
+      topics: consumed.map(({ topic }) => topic),
+      from,
+      listener: dispatcher,
+    })
+    dispatcher.membership = membership
+    const abort = (): void => void subscription?.close().catch(() => {})
+    const onClosed = (): void => {
+      signal?.removeEventListener('abort', abort)
+      this.#subscriptions.delete(subscription!)
+    }
+    const context = { broker, runtime, dispatcher, membership, closeTimeoutMs, onClosed, acks }
+    subscription = acks ? new PullSubscription(group, context) : new Subscription(group, context)
+    this.#subscriptions.set(subscription, dispatcher)
+    signal?.addEventListener('abort', abort, { once: true })
+    if (signal?.aborted) abort()
+    if (dispatcher.failure) ended()
+    return subscription
+  }
+
+  #assertOpen(): void {
+    if (this.#closing) throw new QueueError('CLOSED', 'the queue is closed')
+  }
+}
+
+/** The codec of a topic that was opened without naming one. */
+async function codecOf({ name, settings }: BrokerTopic): Promise<Codec<unknown>> {
+  if (settings.contentType === json.contentType) return json
+  if (settings.contentType === bytes.contentType) return bytes as Codec<unknown>
+  const msgpack = await resolveCodec('msgpack')
+  if (settings.contentType === msgpack.contentType) return msgpack
+  throw new QueueError('INVALID_OPTION', `topic ${name} holds ${settings.contentType}: pass its codec`, {
+    option: 'codec',
+    topic: name,
+    allowed: `the codec of ${settings.contentType}`,
+  })
+}
+
+function complete(retention: Partial<TopicSettings['retention']>): TopicSettings['retention'] {
+  return { maxAgeMs: Infinity, maxBytes: Infinity, consumedBy: [], hardMaxBytes: Infinity, ...retention }
+}

@@ -1,0 +1,285 @@
+import type { Broker, GroupPosition, Membership, StartPosition } from '../contracts/broker.ts'
+import type { Dispatcher, LeftRunning, StoppedKey } from '../dispatch/dispatcher.ts'
+import { QueueError } from '../errors.ts'
+import type { Message } from '../message.ts'
+import { custom, flagged, integer, invalid, resolveOptions } from '../options.ts'
+import type { Runtime } from '../runtime/runtime.ts'
+import { lagOf, type Lag } from './lag.ts'
+import type { AckQueue } from './ack-queue.ts'
+import { checkStartPosition } from './resolve.ts'
+
+/** What {@link Subscription.pause} and {@link Subscription.resume} apply to: everything, a partition, or a key. */
+export interface PauseTarget {
+  /** With `partition`: of this topic only. */
+  readonly topic?: string
+  readonly partition?: number
+  readonly key?: string
+}
+
+/** A partition that a subscription owns now. */
+export interface OwnedPartition {
+  readonly topic: string
+  readonly partition: number
+  /** See {@link HandlerContext.fence}. */
+  readonly fence: number
+}
+
+export interface CloseOptions {
+  /**
+   * How long to wait for handlers that run, in milliseconds. What still runs then has its signal aborted and is reported.
+   *
+   * @defaultValue `30_000`
+   * @remarks Range: 0 to 86_400_000.
+   */
+  readonly timeoutMs?: number
+  /**
+   * Gives the partitions away at the deadline although handlers still run; what those finish is refused (`FENCED`) and
+   * their messages are handed out again. Otherwise their partitions wait for them, so that order per key holds.
+   *
+   * @defaultValue `false`
+   */
+  readonly abandon?: boolean
+}
+
+/** What a subscription left when it was closed. */
+export interface CloseReport {
+  /** Messages whose handlers still ran at the deadline; they will be handed out again. */
+  readonly left: LeftRunning[]
+}
+
+/** What a subscription did not get done. */
+export interface DrainReport {
+  /** Messages that were there when draining began and are not finished: 0 when all are. */
+  readonly left: number
+}
+
+/** What a subscription shares with its queue. */
+export interface SubscriptionContext {
+  readonly broker: Broker
+  readonly runtime: Runtime
+  readonly dispatcher: Dispatcher
+  readonly membership: Membership
+  readonly closeTimeoutMs: number
+  readonly onClosed: () => void
+  /** Only where messages are pulled by an iterator. */
+  readonly acks: AckQueue | undefined
+}
+
+const dayMs = 86_400_000
+
+/** A member of a consumer group that hands messages to a handler. */
+export class Subscription {
+  readonly group: string
+  readonly #context: SubscriptionContext
+  readonly #dispatcher: Dispatcher
+  #closing: Promise<CloseReport> | undefined
+
+  /** @internal */
+  constructor(group: string, context: SubscriptionContext) {
+    this.group = group
+    this.#context = context
+    this.#dispatcher = context.dispatcher
+  }
+
+  /** Why the subscription ended by itself, if it did: `GAP`, `TOPIC_DELETED`, `STORE_FAILED`, `STORE_CORRUPT`. */
+  get failure(): QueueError | undefined {
+    return this.#dispatcher.failure
+  }
+
+  /** The partitions that this member owns now. */
+  assignments(): OwnedPartition[] {
+    return this.#dispatcher.assignments.map(({ topic, partition, fence }) => ({ topic: topic.name, partition, fence }))
+  }
+
+  /** Hands out nothing more of all, a partition or a key, until {@link Subscription.resume}. What runs goes on. */
+  pause(target?: PauseTarget): void {
+    const { topic, partition, key } = resolveTarget(target, 'pause')
+    if (key !== undefined) this.#dispatcher.pauseKey(key)
+    if (partition !== undefined) this.#dispatcher.pausePartition(topic, partition)
+    if (key === undefined && partition === undefined) this.#dispatcher.pause()
+  }
+
+  /** Undoes {@link Subscription.pause} of the same target. */
+  resume(target?: PauseTarget): void {
+    const { topic, partition, key } = resolveTarget(target, 'resume')
+    if (key !== undefined) this.#dispatcher.resumeKey(key)
+    if (partition !== undefined) this.#dispatcher.resumePartition(topic, partition)
+    if (key === undefined && partition === undefined) this.#dispatcher.resume()
+  }
+
+  /**
+   * Moves the whole group, in all partitions or one: waits for what runs there, then goes on from the new place. Forgets
+   * what was finished above it.
+   */
+  async seek(to: StartPosition, where?: { readonly topic?: string; readonly partition?: number }): Promise<void> {
+    checkStartPosition(to, 'seek', 'to')
+    this.#assertOpen()
+    await this.#context.broker.seek(this.group, to, where)
+  }
+
+  /** How many handlers may run at once from now on; what runs goes on. @remarks Range: 1 to 100_000. */
+  setConcurrency(concurrency: number): void {
+    const field = integer(1, 100_000)
+    if (!field.accepts(concurrency)) throw invalid('setConcurrency', 'concurrency', concurrency, field.allowed)
+    this.#dispatcher.setConcurrency(concurrency)
+  }
+
+  /**
+   * Resolves as soon as nothing runs, nothing could be handed out now, and everything finished is durable. Messages that
+   * wait for a retry, are stopped or are paused don't count.
+   *
+   * @throws what {@link Subscription.failure} says, when it ended by itself
+   */
+  async idle(): Promise<void> {
+    await this.#dispatcher.until(() => this.#dispatcher.isIdle)
+    if (this.failure && this.failure.code !== 'CLOSED') throw this.failure
+  }
+
+  /**
+   * Resolves when every message that is in the log now is finished in the partitions of this member, retries included; or
+   * at the deadline; or when all that is left belongs to stopped keys. Goes on consuming meanwhile and afterwards.
+   *
+   * @param options - `timeoutMs`: 0 to 86_400_000, 30_000 when left out
+   */
+  async drain(options?: { readonly timeoutMs?: number }): Promise<DrainReport> {
+    const { timeoutMs } = resolveOptions<{ timeoutMs?: number }>(
+      options,
+      { timeoutMs: integer(0, dayMs, 30_000) },
+      'drain',
+    )
+    const targets = this.#dispatcher.assignments.map((assignment) => {
+      return { assignment, end: assignment.topic.offsets(assignment.partition).end }
+    })
+    const left = (): number => {
+      let count = 0
+      for (const { assignment, end } of targets) {
+        const { position } = assignment.finished
+        if (position < end) count += end - position - assignment.finished.countIn(position, end)
+      }
+      return count
+    }
+    const isOver = (): boolean => {
+      if (this.failure || left() === 0) return true
+      return this.#dispatcher.isIdle && this.#dispatcher.waitsForStoppedOnly
+    }
+    await this.#byDeadline(timeoutMs!, isOver)
+    if (this.failure && this.failure.code !== 'CLOSED') throw this.failure
+    return { left: left() }
+  }
+
+  /** How far this member's partitions are behind. */
+  lag(): Lag {
+    const owned = new Set(this.assignments().map(({ topic, partition }) => `${topic}/${partition}`))
+    const mine = this.#positions().filter(({ topic, partition }) => owned.has(`${topic}/${partition}`))
+    return lagOf(mine, this.#context.runtime.now())
+  }
+
+  /** Keys that hand out nothing more because a message used up its attempts. */
+  stopped(): StoppedKey[] {
+    return this.#dispatcher.stopped()
+  }
+
+  /** Tries the stopped message of a key again (of every key when none is given), with a full set of attempts. Returns how many. */
+  retry(key?: string): number {
+    this.#assertOpen()
+    return this.#dispatcher.retry(key)
+  }
+
+  /**
+   * Hands out nothing more, waits for what runs, makes its progress durable and gives the partitions back. Ends at the
+   * deadline and reports what still ran. Idempotent.
+   */
+  close(options?: CloseOptions): Promise<CloseReport> {
+    const fields = { timeoutMs: integer(0, dayMs, this.#context.closeTimeoutMs), abandon: flagged(false) }
+    const { timeoutMs, abandon } = resolveOptions<CloseOptions>(options, fields, 'close') as Required<CloseOptions>
+    return (this.#closing ??= this.#close(timeoutMs, abandon))
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close().then(() => {})
+  }
+
+  async #close(timeoutMs: number, abandon: boolean): Promise<CloseReport> {
+    const dispatcher = this.#dispatcher
+    dispatcher.stop()
+    this.#context.acks?.close()
+    await this.#byDeadline(timeoutMs, () => dispatcher.running === 0)
+    const left = dispatcher.abort(
+      new QueueError('CLOSED', `the subscription of group ${this.group} was closed`, { group: this.group }),
+    )
+    await dispatcher.settler.flush()
+    const left2 = this.#context.membership.leave({ abandon })
+    // Handlers that ignore the deadline keep their partitions until they end; nobody has to wait for that here.
+    if (left.length === 0 || abandon) await left2
+    else left2.catch(() => {})
+    this.#context.onClosed()
+    return { left }
+  }
+
+  async #byDeadline(timeoutMs: number, isOver: () => boolean): Promise<void> {
+    if (isOver()) return
+    let late = false
+    const timer = this.#context.runtime.timer(timeoutMs, `deadline ${this.group}`, () => {
+      late = true
+      this.#dispatcher.look()
+    })
+    await this.#dispatcher.until(() => late || isOver())
+    timer.cancel()
+  }
+
+  #positions(): readonly GroupPosition[] {
+    return this.#context.broker.positions(this.group)
+  }
+
+  #assertOpen(): void {
+    if (this.failure) throw this.failure
+    if (this.#closing)
+      throw new QueueError('CLOSED', `the subscription of group ${this.group} is closed`, { group: this.group })
+  }
+}
+
+/** A message that the user acknowledges. */
+export interface PulledMessage<V> extends Message<V> {
+  /** Marks the message as finished. A second call does nothing. */
+  ack(): void
+  /** Has the message tried again after the back-off. A second call, or one after `ack`, does nothing. */
+  nack(error?: unknown): void
+}
+
+/**
+ * A subscription without a handler: `for await` gives the messages, each to be acknowledged. At most `concurrency` of them
+ * are out at once. Leaving the loop closes the subscription; what was not acknowledged will be handed out again.
+ */
+export interface MessageStream<V> extends Subscription, AsyncIterable<PulledMessage<V>> {}
+
+/** @internal */
+export class PullSubscription extends Subscription {
+  readonly #acks: AckQueue
+
+  constructor(group: string, context: SubscriptionContext) {
+    super(group, context)
+    this.#acks = context.acks!
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<PulledMessage<unknown>, void, void> {
+    try {
+      for (;;) {
+        const message = await this.#acks.next()
+        if (message === undefined) break
+        yield message
+      }
+      if (this.failure && this.failure.code !== 'CLOSED') throw this.failure
+    } finally {
+      await this.close()
+    }
+  }
+}
+
+function resolveTarget(target: PauseTarget | undefined, where: string): PauseTarget {
+  const text = custom<string>('text', (value) => typeof value === 'string')
+  const resolved = resolveOptions<PauseTarget>(target, { topic: text, partition: integer(0, 4095), key: text }, where)
+  if (resolved.topic !== undefined && resolved.partition === undefined) {
+    throw invalid(where, 'topic', resolved.topic, 'only set together with partition')
+  }
+  return resolved
+}

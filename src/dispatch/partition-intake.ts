@@ -1,0 +1,112 @@
+import type { Codec } from '../codec.ts'
+import type { Assignment, BrokerTopic, FetchResult, RecordBatch } from '../contracts/broker.ts'
+import type { Lane } from './key-lanes.ts'
+
+/** A topic as a subscription consumes it. */
+export interface ConsumedTopic {
+  readonly topic: BrokerTopic
+  readonly codec: Codec<unknown>
+  /** Checks a decoded value before it is handed out; throws `VALIDATION_FAILED`. */
+  readonly check: ((value: unknown) => void) | undefined
+}
+
+/** A batch that messages in memory point into. */
+export interface BatchSource {
+  readonly intake: PartitionIntake
+  readonly batch: RecordBatch
+  /** Waiting messages that point into the batch; its memory counts while there are any. */
+  pins: number
+}
+
+/**
+ * One assigned partition: where reading has got to, and what was finished since the last settlement.
+ *
+ * It lives from grant to revoke; a later grant of the same partition is another intake, so nothing stale can be mixed in.
+ */
+export class PartitionIntake {
+  readonly assignment: Assignment
+  readonly consumed: ConsumedTopic
+  /** Number of the intake within its dispatcher. */
+  readonly number: number
+  /** Lanes that this partition's messages belong to: those of its topic, or its own with `ordering: 'partition'`. */
+  readonly lanes: Map<string, Lane>
+  /** The batch being read, and the next record in it. */
+  source: BatchSource | undefined
+  index = 0
+  /** Messages being handled. */
+  running = 0
+  /** Finished offsets since the last settlement, as pairs: first, end (exclusive). */
+  finished: number[] = []
+  /** Whether it is in the ring of partitions that may have something to read. */
+  isReadable = false
+  isPaused = false
+  /** Revoked or lost: nothing more is read, nothing more is handed out. */
+  isEnded = false
+  /** Lanes that hold a message of this partition back while it is paused. */
+  held: Lane[] = []
+  /** A fetch that has not answered yet. */
+  isFetching = false
+  stopWatching: () => void = () => {}
+  /** The batch that waiting messages were loaded from last. */
+  loaded: BatchSource | undefined
+  #offset: number
+  /** Above this nothing was finished when the partition was granted, so there is nothing to skip. */
+  readonly #ceiling: number
+
+  constructor(number: number, assignment: Assignment, consumed: ConsumedTopic, lanes: Map<string, Lane>) {
+    this.number = number
+    this.assignment = assignment
+    this.consumed = consumed
+    this.lanes = lanes
+    this.#offset = assignment.finished.position
+    this.#ceiling = assignment.finished.ceiling
+  }
+
+  /** The next offset to read. */
+  get offset(): number {
+    return this.source === undefined ? this.#offset : this.source.batch.offsetAt(this.index)
+  }
+
+  /** Whether `source` and `index` stand at a record to hand out; moves over what is finished already. */
+  atRecord(): boolean {
+    const { source } = this
+    if (source === undefined) return false
+    const { batch } = source
+    while (this.index < batch.count) {
+      const offset = batch.offsetAt(this.index)
+      if (offset >= this.#ceiling || !this.assignment.finished.has(offset)) return true
+      this.index++
+    }
+    this.#offset = batch.nextOffset
+    this.source = undefined
+    return false
+  }
+
+  fetch(): FetchResult | Promise<FetchResult> {
+    return this.consumed.topic.fetch(this.assignment.partition, this.#offset)
+  }
+
+  /** Takes the answer of a fetch; false when there was nothing. */
+  take(result: FetchResult): boolean {
+    if (result.kind !== 'records') return false
+    const found = result.batch.offsetAt(result.index)
+    // Offsets that don't exist (compaction, transaction markers) have nobody to finish them.
+    if (found > this.#offset) this.finish(this.#offset, found)
+    this.source = { intake: this, batch: result.batch, pins: 0 }
+    this.index = result.index
+    return true
+  }
+
+  /** Goes on at `start`, after a gap. */
+  skipTo(start: number): void {
+    this.source = undefined
+    this.#offset = start
+  }
+
+  finish(from: number, to: number): void {
+    const ranges = this.finished
+    const last = ranges.length - 1
+    if (last > 0 && ranges[last] === from) ranges[last] = to
+    else ranges.push(from, to)
+  }
+}
