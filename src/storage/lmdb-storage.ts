@@ -2,6 +2,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import type { KeyRange, Storage, StorageEntry, StorageStats, Table, WriteBatch } from '../contracts/storage.ts'
 import type { Runtime, Timer } from '../runtime/runtime.ts'
+import { copyOf } from './bytes.ts'
 import { CommitLine } from './commit-line.ts'
 import { DiskSpace, refuseNetworkFileSystem } from './disk-space.ts'
 import { storeClosed } from './failure.ts'
@@ -317,9 +318,7 @@ function noRoom(room: number, needed: number): Error {
 function copyValue(database: BinaryDatabase, key: Uint8Array): Uint8Array | undefined {
   const shared = database.getBinaryFast(key)
   if (shared === undefined) return undefined
-  const copy = Buffer.allocUnsafeSlow(shared.length)
-  copy.set(new Uint8Array(shared.buffer, shared.byteOffset, shared.length))
-  return copy
+  return copyOf(new Uint8Array(shared.buffer, shared.byteOffset, shared.length))
 }
 
 interface TreeStats {

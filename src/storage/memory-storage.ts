@@ -9,7 +9,7 @@ import {
 } from '../contracts/storage.ts'
 import { QueueError } from '../errors.ts'
 import type { Runtime } from '../runtime/runtime.ts'
-import { copyOf } from './bytes.ts'
+import { copyOf, keptCopyOf } from './bytes.ts'
 import { storeClosed, storeFailed } from './failure.ts'
 import { OrderedMap } from './ordered-map.ts'
 import { WriteList, writesOf } from './write-list.ts'
@@ -202,12 +202,12 @@ export class MemoryStorage implements Storage {
   #apply(writes: WriteList): void {
     for (let i = 0; i < writes.keys.length; i++) {
       const table = writes.tables[i] as Table
-      const key = copyOf(writes.keys[i] as Uint8Array)
+      const key = keptCopyOf(writes.keys[i] as Uint8Array)
       const value = writes.values[i]
       const map = this.#applied[table]
       this.#unflushed.push({ table, key, value: map.get(key) })
       if (value === undefined) map.delete(key)
-      else map.set(key, copyOf(value))
+      else map.set(key, keptCopyOf(value))
     }
   }
 

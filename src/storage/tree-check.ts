@@ -25,7 +25,7 @@ export interface TreeCheckOptions {
   readonly report: (damage: Damage) => void
   /**
    * How many pages of trees may be read; then only what those refer to is checked. Pages near the roots come first.
-   * First pages of large values come last. `Infinity` also compares counts.
+   * First pages of large values come last.
    */
   readonly budget: number
 }
@@ -70,6 +70,8 @@ export class TreeCheck {
   readonly #trees = new Map<string, { tree: Tree; counts: Counts }>()
   readonly #whole: boolean
   #left: number
+  /** No page of a tree was left out, so that counts can be compared. */
+  #complete = true
   #freeBeyondFile = 0
 
   constructor(options: TreeCheckOptions) {
@@ -104,7 +106,8 @@ export class TreeCheck {
       if (this.#left-- > 0) this.#attempt(() => this.#checkOverflow(page, pages))
       yield
     }
-    if (this.#whole) for (const name of this.#trees.keys()) this.#attempt(() => this.#checkCounts(name))
+    if (this.#complete && this.#visits.length === 0)
+      for (const name of this.#trees.keys()) this.#attempt(() => this.#checkCounts(name))
   }
 
   #enter(name: string, tree: Tree): void {
@@ -117,6 +120,7 @@ export class TreeCheck {
   #queue(visit: Visit): void {
     this.#use(visit.page, 1)
     if (this.#visits.length < this.#left) this.#visits.push(visit)
+    else this.#complete = false
   }
 
   #visit(visit: Visit): void {
