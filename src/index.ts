@@ -40,7 +40,8 @@ export type {
   TopicSettings,
 } from './contracts/broker.ts'
 export type { HandlerContext } from './dispatch/handed-message.ts'
-export type { LeftRunning, StoppedKey } from './dispatch/dispatcher.ts'
+export type { LeftRunning } from './dispatch/deliveries.ts'
+export type { StoppedKey } from './dispatch/retries.ts'
 export type { LatencySummary } from './dispatch/histogram.ts'
 export type { Acks, Headers, Message, OutgoingMessage, SendResult } from './message.ts'
 export { bytes, json, type Codec, type CodecName } from './codec.ts'

@@ -1,6 +1,7 @@
-import type { Codec } from '../codec.ts'
+import { json, type Codec } from '../codec.ts'
 import type { EncodedRecord } from '../contracts/broker.ts'
 import { QueueError } from '../errors.ts'
+import { stringifyMany } from '../json-batch.ts'
 import type { OutgoingMessage } from '../message.ts'
 import { isObject, show } from '../options.ts'
 import { partitionOf } from '../partitioner.ts'
@@ -46,6 +47,19 @@ export class MessageEncoder<V> {
 
   /** @throws `INVALID_MESSAGE`, `MESSAGE_TOO_LARGE`, `VALIDATION_FAILED`, `ENCODING_FAILED` */
   encode(message: OutgoingMessage<V>): EncodedRecord {
+    return this.#encode(message, undefined)
+  }
+
+  /** As {@link MessageEncoder.encode}, for many; all are checked before any is returned. */
+  encodeAll(messages: readonly OutgoingMessage<V>[]): EncodedRecord[] {
+    const texts = this.#codec === json && !this.#schema ? stringifyMany(messages.map(valueOf)) : undefined
+    const records = new Array<EncodedRecord>(messages.length)
+    for (let i = 0; i < messages.length; i++) records[i] = this.#encode(messages[i]!, texts?.[i])
+    return records
+  }
+
+  /** `text` is the value, where it has been encoded already. */
+  #encode(message: OutgoingMessage<V>, text: string | undefined): EncodedRecord {
     if (!isObject(message)) throw this.#refuse('message', message, '{ key, value, headers, partition }')
     for (const name in message) {
       if (name !== 'key' && name !== 'value' && name !== 'headers' && name !== 'partition') {
@@ -60,7 +74,9 @@ export class MessageEncoder<V> {
     const { key } = message
     if (key !== undefined) this.#checkKey(key)
     const headers = message.headers === undefined ? undefined : this.#encodeHeaders(message.headers)
-    const value = this.#encodeValue(this.#schema ? this.#validated(message.value) : message.value)
+    const value = this.#checked(
+      text ?? this.#encodeValue(this.#schema ? this.#validated(message.value) : message.value),
+    )
     return { partition: this.#partition(message.partition, key, value.length), key, value, headers }
   }
 
@@ -105,13 +121,15 @@ export class MessageEncoder<V> {
   }
 
   #encodeValue(value: unknown): string | Uint8Array {
-    let encoded: string | Uint8Array
     try {
-      encoded = this.#codec.encode(value)
+      return this.#codec.encode(value)
     } catch (cause) {
       const message = `the value ${show(value)} cannot be sent to ${this.#topic} as ${this.#codec.contentType}: ${String(cause)}`
       throw new QueueError('ENCODING_FAILED', message, { topic: this.#topic, option: 'value', value, cause })
     }
+  }
+
+  #checked(encoded: string | Uint8Array): string | Uint8Array {
     const { maxValueBytes } = this.#limits
     if (typeof encoded === 'string') {
       if (this.#codec.format !== 'text') throw this.#wrongFormat('a string')
@@ -177,6 +195,10 @@ export function validate<V>(schema: StandardSchema<V>, value: unknown, topic: st
     path?.length ? `${path.map(pathPart).join('.')}: ${message}` : message,
   )
   throw new QueueError('VALIDATION_FAILED', `the value for ${topic} is refused: ${issues.join('; ')}`, { topic, value })
+}
+
+function valueOf(message: unknown): unknown {
+  return isObject(message) ? message['value'] : undefined
 }
 
 function pathPart(part: unknown): string {

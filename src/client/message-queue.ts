@@ -1,6 +1,7 @@
 import { bytes, json, resolveCodec, type Codec } from '../codec.ts'
 import type { Broker, BrokerTopic, TopicSettings } from '../contracts/broker.ts'
-import { Dispatcher, type DispatchHandler, type LeftRunning } from '../dispatch/dispatcher.ts'
+import type { DispatchHandler, LeftRunning } from '../dispatch/deliveries.ts'
+import { Dispatcher } from '../dispatch/dispatcher.ts'
 import { QueueError } from '../errors.ts'
 import type { EventHub, QueueEventName, QueueEvents } from '../events.ts'
 import { checkGroupName, checkTopicName, integer, invalid, resolveOptions } from '../options.ts'

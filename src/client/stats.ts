@@ -120,9 +120,9 @@ function subscriptionStats(dispatcher: Dispatcher): Omit<SubscriptionStats, 'han
     buffered: lanes.buffered,
     bufferedBytes: lanes.bufferedBytes,
     deferred: lanes.deferred,
-    stoppedKeys: dispatcher.stoppedCount,
+    stoppedKeys: dispatcher.retries.stoppedCount,
     handled: dispatcher.handled,
-    failed: dispatcher.failed,
+    failed: dispatcher.retries.failed,
     latency: dispatcher.latency.summary(),
     unsettled: settler.unsettled,
   }

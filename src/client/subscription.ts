@@ -1,5 +1,7 @@
 import type { Broker, GroupPosition, Membership, StartPosition } from '../contracts/broker.ts'
-import type { Dispatcher, LeftRunning, StoppedKey } from '../dispatch/dispatcher.ts'
+import type { LeftRunning } from '../dispatch/deliveries.ts'
+import type { Dispatcher } from '../dispatch/dispatcher.ts'
+import type { StoppedKey } from '../dispatch/retries.ts'
 import { QueueError } from '../errors.ts'
 import type { Message } from '../message.ts'
 import { custom, flagged, integer, invalid, resolveOptions } from '../options.ts'
@@ -94,17 +96,17 @@ export class Subscription {
   /** Hands out nothing more of all, a partition or a key, until {@link Subscription.resume}. What runs goes on. */
   pause(target?: PauseTarget): void {
     const { topic, partition, key } = resolveTarget(target, 'pause')
-    if (key !== undefined) this.#dispatcher.pauseKey(key)
-    if (partition !== undefined) this.#dispatcher.pausePartition(topic, partition)
-    if (key === undefined && partition === undefined) this.#dispatcher.pause()
+    if (key !== undefined) this.#dispatcher.pauses.pauseKey(key)
+    if (partition !== undefined) this.#dispatcher.pauses.pausePartition(topic, partition)
+    if (key === undefined && partition === undefined) this.#dispatcher.pauses.pause()
   }
 
   /** Undoes {@link Subscription.pause} of the same target. */
   resume(target?: PauseTarget): void {
     const { topic, partition, key } = resolveTarget(target, 'resume')
-    if (key !== undefined) this.#dispatcher.resumeKey(key)
-    if (partition !== undefined) this.#dispatcher.resumePartition(topic, partition)
-    if (key === undefined && partition === undefined) this.#dispatcher.resume()
+    if (key !== undefined) this.#dispatcher.pauses.resumeKey(key)
+    if (partition !== undefined) this.#dispatcher.pauses.resumePartition(topic, partition)
+    if (key === undefined && partition === undefined) this.#dispatcher.pauses.resume()
   }
 
   /**
@@ -160,7 +162,7 @@ export class Subscription {
     }
     const isOver = (): boolean => {
       if (this.failure || left() === 0) return true
-      return this.#dispatcher.isIdle && this.#dispatcher.waitsForStoppedOnly
+      return this.#dispatcher.isIdle && this.#dispatcher.retries.onlyStopped
     }
     await this.#byDeadline(timeoutMs!, isOver)
     if (this.failure && this.failure.code !== 'CLOSED') throw this.failure
@@ -176,13 +178,13 @@ export class Subscription {
 
   /** Keys that hand out nothing more because a message used up its attempts. */
   stopped(): StoppedKey[] {
-    return this.#dispatcher.stopped()
+    return this.#dispatcher.retries.stopped()
   }
 
   /** Tries the stopped message of a key again (of every key when none is given), with a full set of attempts. Returns how many. */
   retry(key?: string): number {
     this.#assertOpen()
-    return this.#dispatcher.retry(key)
+    return this.#dispatcher.retries.restart(key)
   }
 
   /**

@@ -93,23 +93,14 @@ export class Topic<V = unknown> {
       if (!Array.isArray(messages)) throw invalid('sendBatch', 'messages', messages, 'an array of messages')
       const resolved = options === undefined ? flushed : resolveSendOptions(options)
       if (messages.length === 0) return Promise.resolve([])
-      const records = new Array<ReturnType<typeof this.encode>>(messages.length)
+      const records = this.#encoder.encodeAll(messages)
       let bytes = 0
-      for (let i = 0; i < messages.length; i++) {
-        const record = this.encode(messages[i]!)
-        bytes += record.value.length
-        records[i] = record
-      }
+      for (const record of records) bytes += record.value.length
       if (bytes > this.#options.maxBatchBytes) throw this.#batchTooLarge(bytes)
       return this.#broker.appendBatch(records, resolved)
     } catch (error) {
       return Promise.reject(error as Error)
     }
-  }
-
-  /** @internal */
-  encode(message: OutgoingMessage<V>): ReturnType<MessageEncoder<V>['encode']> {
-    return this.#encoder.encode(message)
   }
 
   /**

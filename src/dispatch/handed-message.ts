@@ -1,7 +1,6 @@
 import type { RecordBatch } from '../contracts/broker.ts'
 import type { QueueError } from '../errors.ts'
 import type { Headers, Message } from '../message.ts'
-import type { PartitionIntake } from './partition-intake.ts'
 
 /** A message as a handler gets it. Everything is a copy or frozen: keeping it keeps nothing else alive. */
 export class HandedMessage implements Message<unknown> {
@@ -50,7 +49,7 @@ export class HandedMessage implements Message<unknown> {
 export interface HandlerContext {
   /** Aborted when the subscription is closed with the handler still running at the deadline, or has lost its partition. */
   readonly signal: AbortSignal
-  /** Which attempt this is, from 1. */
+  /** Which attempt this is, from 1; of a batch the highest of its messages. */
   readonly attempt: number
   /**
    * Rises with every change of the partition's owner, over restarts too. Store it beside an effect and refuse a smaller
@@ -78,12 +77,4 @@ export class CallContext implements HandlerContext {
   abort(reason: QueueError): void {
     ;(this.#controller ??= new AbortController()).abort(reason)
   }
-}
-
-/** One message within a handler call. */
-export interface CallEntry {
-  readonly intake: PartitionIntake
-  readonly offset: number
-  readonly key: string | undefined
-  readonly attempt: number
 }

@@ -8,6 +8,8 @@ export const blockedBy = { retry: 1, stopped: 2, pausedKey: 4, pausedPartition: 
 export interface RetryEntry {
   readonly intake: PartitionIntake
   readonly offset: number
+  /** Of the message; a lane's own key differs where keys don't order. */
+  readonly key: string | undefined
   /** The number that the next attempt has. */
   readonly attempt: number
 }

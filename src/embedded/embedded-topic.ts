@@ -137,24 +137,53 @@ export class EmbeddedTopic implements GroupTopic {
     if (this.ended) return Promise.reject(this.ended)
     const { commit } = this.#context
     commit.count(bytes)
-    const results = new Array<SendResult>(records.length)
+    const places = new Places(records.length)
     for (let i = 0; i < records.length; i++) {
       const record = records[i]!
-      results[i] = this.#appendTo(this.logs[record.partition]!, record, acks)
+      const log = this.logs[record.partition]!
+      const offset = log.append(record.key, record.value, record.headers, acks === 'buffered')
+      places.set(i, record.partition, offset, log.lastTimestamp)
     }
-    if (acks === 'buffered') return Promise.resolve(results)
-    return new Promise((resolve, reject) => commit.wait(resolve, reject, results))
+    const level = this.#level[acks]
+    if (acks === 'buffered') return Promise.resolve(places.results(level))
+    return new Promise((resolve, reject) => commit.wait(() => resolve(places.results(level)), reject, undefined))
   }
 
   #appendTo(log: PartitionLog, record: EncodedRecord, acks: Acks): SendResult {
     const offset = log.append(record.key, record.value, record.headers, acks === 'buffered')
-    return {
-      partition: record.partition,
-      offset,
-      timestamp: log.lastTimestamp,
-      acks: this.#level[acks],
-      duplicate: false,
+    const { partition } = record
+    return { partition, offset, timestamp: log.lastTimestamp, acks: this.#level[acks], duplicate: false }
+  }
+}
+
+/**
+ * Where the messages of a batch went. Kept as numbers until the commit is over: thousands of result objects that outlive
+ * a commit would be copied by the garbage collector again and again.
+ */
+class Places {
+  readonly #partitions: Uint16Array
+  readonly #offsets: Float64Array
+  readonly #timestamps: Float64Array
+
+  constructor(count: number) {
+    this.#partitions = new Uint16Array(count)
+    this.#offsets = new Float64Array(count)
+    this.#timestamps = new Float64Array(count)
+  }
+
+  set(index: number, partition: number, offset: number, timestamp: number): void {
+    this.#partitions[index] = partition
+    this.#offsets[index] = offset
+    this.#timestamps[index] = timestamp
+  }
+
+  results(acks: SendResult['acks']): SendResult[] {
+    const results = new Array<SendResult>(this.#offsets.length)
+    for (let i = 0; i < results.length; i++) {
+      const partition = this.#partitions[i]!
+      results[i] = { partition, offset: this.#offsets[i]!, timestamp: this.#timestamps[i]!, acks, duplicate: false }
     }
+    return results
   }
 }
 

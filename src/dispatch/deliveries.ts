@@ -1,0 +1,100 @@
+import type { RecordBatch } from '../contracts/broker.ts'
+import type { QueueError } from '../errors.ts'
+import type { Runtime } from '../runtime/runtime.ts'
+import type { HandlerContext } from './handed-message.ts'
+import { HandedMessage } from './handed-message.ts'
+import type { Histogram } from './histogram.ts'
+import type { KeyLanes, Lane } from './key-lanes.ts'
+import type { PartitionIntake } from './partition-intake.ts'
+
+/** Handles one message, or an array of them where batches are asked for. */
+export type DispatchHandler = (input: never, context: HandlerContext) => unknown
+
+/** A message that still ran when its subscription was closed. */
+export interface LeftRunning {
+  readonly topic: string
+  readonly partition: number
+  readonly offset: number
+  readonly key: string | undefined
+}
+
+/** A message that a handler has, or had. */
+export interface DeliveredEntry {
+  readonly intake: PartitionIntake
+  readonly offset: number
+  readonly key: string | undefined
+  readonly attempt: number
+}
+
+/** What handing out needs of the loop around it. */
+export interface DeliveryHost {
+  readonly runtime: Runtime
+  readonly handler: DispatchHandler
+  readonly lanes: KeyLanes
+  readonly latency: Histogram
+  /** Whether keys order the messages, so that a lane's key is the message's. */
+  readonly isByKey: boolean
+  /** Whether the membership is over, so that outcomes mean nothing any more. */
+  readonly isOver: () => boolean
+  /** The message is done. */
+  readonly finish: (intake: PartitionIntake, offset: number) => void
+  /** The handler failed: decides what comes next. The caller refreshes the lane. */
+  readonly fail: (lane: Lane, entry: DeliveredEntry, error: unknown) => void
+  /** A handler call that took time has ended. */
+  readonly ended: () => void
+}
+
+/** Hands messages to the handler and takes the outcome: one by one, or in arrays. */
+export interface Deliveries {
+  /** Handler calls that have not returned. */
+  readonly running: number
+  /** Messages that were taken out of their lanes and wait for a call. */
+  readonly gathered: number
+  /** Stands for the array being gathered; undefined where there is none. */
+  readonly gathering: object | undefined
+  /** A run of the loop begins. */
+  begin(): void
+  /** Hands out a message. `lane` is undefined while nothing else of its key is known. */
+  start(
+    lane: Lane | undefined,
+    intake: PartitionIntake,
+    batch: RecordBatch,
+    index: number,
+    laneKey: string | undefined,
+    attempt: number,
+  ): void
+  /** Calls the handler with what was gathered, if its time has come. */
+  flush(): void
+  /** Gives back what was gathered of a partition and not handed out. */
+  release(intake: PartitionIntake): void
+  /** Aborts the signals of what runs, and says what that is. */
+  abort(reason: QueueError): LeftRunning[]
+}
+
+/** Reads a message out of its batch. @throws `DECODING_FAILED`, `VALIDATION_FAILED` */
+export function readMessage(
+  intake: PartitionIntake,
+  batch: RecordBatch,
+  index: number,
+  key: string | undefined,
+  attempt: number,
+): HandedMessage {
+  const { consumed, assignment } = intake
+  const value = batch.valueAt(index, consumed.codec)
+  if (consumed.check) consumed.check(value)
+  return new HandedMessage(assignment.topic.name, assignment.partition, batch, index, key, value, attempt)
+}
+
+export function leftRunning({ intake, offset, key }: DeliveredEntry): LeftRunning {
+  const { topic, partition } = intake.assignment
+  return { topic: topic.name, partition, offset, key }
+}
+
+export function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === 'object' && value !== null && typeof (value as PromiseLike<unknown>).then === 'function'
+}
+
+/** A native promise is used as it is; a foreign thenable may throw, or call back twice. */
+export function promised(value: PromiseLike<unknown>): Promise<unknown> {
+  return value instanceof Promise ? value : Promise.resolve(value)
+}

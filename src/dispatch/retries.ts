@@ -1,0 +1,159 @@
+import { QueueError } from '../errors.ts'
+import type { EventHub } from '../events.ts'
+import type { Runtime, Timer } from '../runtime/runtime.ts'
+import { leftRunning, type DeliveredEntry, type LeftRunning } from './deliveries.ts'
+import { DueQueue } from './due-queue.ts'
+import { blockedBy, type KeyLanes, type Lane, type RetryEntry } from './key-lanes.ts'
+import { decideRetry, type RetryPolicy } from './retry-policy.ts'
+
+/** A key that hands out nothing more because one of its messages used up its attempts. */
+export interface StoppedKey extends LeftRunning {
+  readonly attempts: number
+}
+
+/**
+ * Lanes whose first message failed: those that wait for the next attempt, and those that were stopped after the last one.
+ * They hold back their own key only, and keep offsets instead of messages, so waiting uses no memory of the others.
+ */
+export class Retries {
+  failed = 0
+  readonly #group: string
+  readonly #policy: RetryPolicy
+  readonly #runtime: Runtime
+  readonly #events: EventHub
+  readonly #lanes: KeyLanes
+  readonly #onReady: () => void
+  readonly #due = new DueQueue<{ readonly lane: Lane; readonly entry: RetryEntry }>()
+  /** Every lane with a failed message; those without a key are found nowhere else. */
+  readonly #failing = new Set<Lane>()
+  readonly #stopped = new Set<Lane>()
+  #timer: Timer | undefined
+  /** When the timer fires; Infinity when none is set. */
+  #timerAt = Infinity
+  #isOver = false
+
+  constructor(
+    group: string,
+    policy: RetryPolicy,
+    runtime: Runtime,
+    events: EventHub,
+    lanes: KeyLanes,
+    onReady: () => void,
+  ) {
+    this.#group = group
+    this.#policy = policy
+    this.#runtime = runtime
+    this.#events = events
+    this.#lanes = lanes
+    this.#onReady = onReady
+  }
+
+  get stoppedCount(): number {
+    return this.#stopped.size
+  }
+
+  /** Whether stopped keys are all that is held back: no retry is on its way. */
+  get onlyStopped(): boolean {
+    return this.#stopped.size > 0 && this.#failing.size === this.#stopped.size
+  }
+
+  /** Every lane with a failed message. */
+  get lanes(): Iterable<Lane> {
+    return this.#failing
+  }
+
+  /** Decides what becomes of a failed message. The caller refreshes the lane. */
+  fail(lane: Lane, entry: DeliveredEntry, error: unknown): void {
+    this.failed++
+    const { intake, offset, attempt } = entry
+    const decision = decideRetry(this.#policy, attempt, this.#runtime.random('jitter'))
+    const retry: RetryEntry = { intake, offset, key: entry.key, attempt: attempt + 1 }
+    const place = { group: this.#group, ...leftRunning(entry) }
+    lane.retry = retry
+    this.#failing.add(lane)
+    this.#lanes.deferAll(lane)
+    if (decision.outcome === 'retry') {
+      lane.blocked |= blockedBy.retry
+      this.#due.push(this.#runtime.monotonic() + decision.delayMs, { lane, entry: retry })
+      this.#arm()
+      this.#events.emit('message:failed', { ...place, attempt, error, retryInMs: decision.delayMs })
+      return
+    }
+    lane.blocked |= blockedBy.stopped
+    this.#stopped.add(lane)
+    this.#events.emit('message:failed', { ...place, attempt, error, retryInMs: undefined })
+    this.#events.emit('key:stopped', { ...place, error: handlerFailed(place, attempt, error) })
+  }
+
+  /** The failed message of a lane is handed out again. */
+  taken(lane: Lane): void {
+    lane.retry = undefined
+    this.#failing.delete(lane)
+  }
+
+  /** Forgets lanes that lost their failed message, when its partition went. */
+  sweep(): void {
+    for (const lane of [...this.#failing]) {
+      if (lane.retry !== undefined) continue
+      this.#failing.delete(lane)
+      this.#stopped.delete(lane)
+    }
+  }
+
+  stopped(): StoppedKey[] {
+    return [...this.#stopped].map((lane) => {
+      const { attempt } = lane.retry!
+      return { ...leftRunning(lane.retry!), attempts: attempt - 1 }
+    })
+  }
+
+  /** Lets stopped lanes of a key (or all of them) go on, with their attempts counted anew; returns how many. */
+  restart(key: string | undefined): number {
+    let count = 0
+    for (const lane of [...this.#stopped]) {
+      if (key !== undefined && lane.retry!.key !== key) continue
+      this.#stopped.delete(lane)
+      lane.retry = { ...lane.retry!, attempt: 1 }
+      lane.blocked &= ~blockedBy.stopped
+      this.#lanes.refresh(lane)
+      count++
+    }
+    this.#onReady()
+    return count
+  }
+
+  /** Nothing is tried again. */
+  stop(): void {
+    this.#isOver = true
+    this.#timer?.cancel()
+  }
+
+  /** One timer for all: it is set for the lane that is due first. */
+  #arm(): void {
+    const { nextDueAt } = this.#due
+    if (nextDueAt >= this.#timerAt || this.#isOver) return
+    this.#timer?.cancel()
+    this.#timerAt = nextDueAt
+    const delayMs = Math.max(0, nextDueAt - this.#runtime.monotonic())
+    this.#timer = this.#runtime.timer(delayMs, `retry ${this.#group}`, () => this.#fire())
+  }
+
+  #fire(): void {
+    this.#timerAt = Infinity
+    const now = this.#runtime.monotonic()
+    for (let due = this.#due.shiftDue(now); due !== undefined; due = this.#due.shiftDue(now)) {
+      // The lane may have gone with its partition, and be in use again for another key.
+      if (due.lane.retry !== due.entry) continue
+      due.lane.blocked &= ~blockedBy.retry
+      this.#lanes.refresh(due.lane)
+    }
+    if (this.#due.size > 0) this.#arm()
+    this.#onReady()
+  }
+}
+
+function handlerFailed(place: LeftRunning & { group: string }, attempts: number, cause: unknown): QueueError {
+  const { key, ...facts } = place
+  const message = `group ${place.group} gave up offset ${place.offset} of ${place.topic}/${place.partition} after ${attempts} attempts: ${String(cause)}`
+  return new QueueError('HANDLER_FAILED', message, { ...facts, ...(key === undefined ? {} : { key }), cause })
+}
