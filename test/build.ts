@@ -16,7 +16,10 @@ export function ensureBuilt(): void {
   spawnSync(process.execPath, [typescript, '-p', 'tsconfig.build.json'], { cwd: root, stdio: 'inherit' })
   const sources = filesBelow('src', '.ts')
   for (const name of filesBelow('dist', '.js').keys()) if (!sources.has(name)) removeOutput(name)
-  if (isStale()) throw new Error('dist/ could not be built: run `npm run build` to see why')
+  // Compared by name alone: a source may be saved again while the compiler runs.
+  const outputs = filesBelow('dist', '.js')
+  const isMissing = (name: string): boolean => !outputs.has(name)
+  if ([...sources.keys()].some(isMissing)) throw new Error('dist/ is incomplete: run `npm run build` to see why')
 }
 
 /** The name under which vitest runs this file once, before the projects that need `dist/`. */
