@@ -95,7 +95,7 @@ async function consume(topic, waits, ordering) {
 
 /** Enough waits to know the timers; the slow cases need not be waited for twice. */
 function sample(waits, lanes) {
-  return waits.slice(0, Math.min(waits.length, lanes * 1_000))
+  return waits.slice(0, Math.min(waits.length, lanes * 400))
 }
 
 /**
