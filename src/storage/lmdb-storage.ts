@@ -43,8 +43,8 @@ export interface LmdbStorageOptions {
   readonly allowNetworkFileSystem?: boolean
 }
 
-/** Readers that died are forgotten this often, so that their snapshots stop holding space. */
-const readerCheckMs = 60_000
+/** Readers that died are forgotten this often, so that their snapshots stop holding space; the owner lock is looked at. */
+const upkeepMs = 60_000
 /** A short write on a disk with less room than this was a full disk. */
 const fullDiskBytes = 1 << 20
 
@@ -288,10 +288,12 @@ class LmdbStorage implements Storage {
 
   #armUpkeep(): Timer {
     const check = (): void => {
-      if (this.#line.failure === undefined) this.#environment.root.readerCheck()
+      if (this.#line.failure !== undefined) return
+      if (!this.#lock.isHeld()) return this.#line.fail(new Error('someone removed the files of its owner lock'))
+      this.#environment.root.readerCheck()
       this.#upkeep = this.#armUpkeep()
     }
-    return this.#runtime.timer(readerCheckMs, 'reader check', check, { background: true })
+    return this.#runtime.timer(upkeepMs, 'storage upkeep', check, { background: true })
   }
 
   #open(): Environment {

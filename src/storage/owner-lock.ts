@@ -23,6 +23,8 @@ const longestSocketPath = 103
 export interface OwnerLock {
   /** Greater than that of every owner before; the store's epoch. */
   readonly generation: number
+  /** Whether the directory still says so: not when someone removed its files, and a new owner could come. */
+  isHeld(): boolean
   /** Goes on with a generation of at least `least` (for a store restored from a backup beside newer ids). */
   raise(least: number): void
   /** Lets the next owner in. Idempotent. */
@@ -55,6 +57,7 @@ async function takeSocket(directory: string): Promise<OwnerLock> {
       get generation() {
         return generation
       },
+      isHeld: () => isHighest(directory, generation),
       raise: (least) => {
         if (least <= generation) return
         fs.linkSync(ownerFile(directory, generation), ownerFile(directory, least))
@@ -127,6 +130,14 @@ function listen(socketPath: string): Promise<Server> {
 
 function highestGeneration(directory: string): number {
   return Math.max(0, ...generations(directory))
+}
+
+function isHighest(directory: string, generation: number): boolean {
+  try {
+    return highestGeneration(directory) === generation
+  } catch {
+    return false
+  }
 }
 
 function generations(directory: string): number[] {
@@ -229,6 +240,7 @@ async function takeNamedPipe(directory: string): Promise<OwnerLock> {
     get generation() {
       return generation
     },
+    isHeld: () => isHighest(directory, generation),
     raise,
     release: () => closeServer(server),
   }

@@ -25,6 +25,7 @@ export function prepareDirectory(directory: string): void {
     throw unwritable(error, directory, 'open a store')
   }
   const names = fs.readdirSync(directory)
+  for (const name of [dataFile, lockFile]) if (names.includes(name)) refuseUnusable(path.join(directory, name))
   if (names.includes(dataFile)) return
   const foreign = names.filter((name) => !knownNames.test(name))
   if (foreign.length > 0) {
@@ -44,6 +45,17 @@ export function prepareDirectory(directory: string): void {
       { path: directory },
     )
   }
+}
+
+/** Native code ends the process when it can't open a file. */
+function refuseUnusable(file: string): void {
+  try {
+    fs.accessSync(file, fs.constants.R_OK | fs.constants.W_OK)
+  } catch (error) {
+    throw unwritable(error, file, 'open a store')
+  }
+  if (fs.statSync(file).isFile()) return
+  throw new QueueError('NOT_A_STORE', `${file} is not a file: use another directory`, { path: file })
 }
 
 /** Whether it had to be made. Its name is synced, or a power loss could take the whole store. */

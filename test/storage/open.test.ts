@@ -119,6 +119,33 @@ describe('opening a store', () => {
     await refused(directoryWith({ 'data.mdb': changed('"lanemq"', '"lanemp"') }), 'NOT_A_STORE', /did not make/)
   })
 
+  test('directories in place of the files are refused', async () => {
+    for (const name of ['data.mdb', 'lock.mdb']) {
+      const path = directoryWith(name === 'lock.mdb' ? { 'data.mdb': sound } : {})
+      mkdirSync(join(path, name))
+      await refused(path, 'NOT_A_STORE', /is not a file/)
+    }
+  })
+
+  test('FENCE-6: a store whose owner lock was removed under it stops itself', async () => {
+    const path = directoryWith()
+    const upkeep: (() => void)[] = []
+    const timer = (_delayMs: number, _label: string, task: () => void): { cancel: () => void } => {
+      upkeep.push(task)
+      return { cancel: () => {} }
+    }
+    const storage = await openLmdbStorage({ path, runtime: { ...runtime, timer } })
+    const failures: Error[] = []
+    storage.onFailure((error) => failures.push(error))
+    upkeep[0]?.()
+    expect(failures).toEqual([])
+    rmSync(join(path, 'owner.1'))
+    upkeep[1]?.()
+    expect(failures).toMatchObject([{ code: 'STORE_FAILED' }])
+    await expect(storage.commit(storage.batch())).rejects.toMatchObject({ code: 'STORE_FAILED' })
+    await storage.close()
+  })
+
   test('a path that can be no directory is refused', async () => {
     await refused(join(directoryWith({ file: 'x' }), 'file'), 'STORE_UNWRITABLE', /EEXIST|ENOTDIR/)
     await refused(join(base, 'no', 'parent'), 'STORE_UNWRITABLE', /ENOENT.*parent/)
