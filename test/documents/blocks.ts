@@ -13,7 +13,7 @@ export interface Block {
 
 const fence = /^```(?<language>\w*) *(?<info>.*)$/
 // What a reader has done before, kept out of sight: <!-- before: const mq = await open() -->
-const hiddenSetup = /<!-- before:(?<code>[^]*?)-->\s*$/
+const hiddenSetup = /<!-- before:(?<code>(?:(?!-->)[^])*)-->\s*$/
 const languages: Record<string, Block['language']> = { js: 'js', javascript: 'js', ts: 'ts', typescript: 'ts' }
 
 /**
