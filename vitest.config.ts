@@ -9,7 +9,6 @@ process.env['LANEMQ_SEED'] ||= String(randomInt(2 ** 31 - 1))
 export const projects: TestProjectInlineConfiguration[] = [
   project('unit', ['test/unit', 'test/types', 'test/tidy.test.ts', 'test/errors.test.ts']),
   project('conformance', ['test/storage', 'test/conformance', 'test/behaviour']),
-  project('behaviour', ['test/behaviour']),
   project('property', ['test/property', 'test/simulation'], {
     testTimeout: 120_000,
     globalSetup: ['test/seed.ts'],

@@ -1,4 +1,6 @@
 export { VirtualRuntime, type VirtualRuntimeOptions } from './virtual-runtime.ts'
 export { storageSuite } from './storage-suite.ts'
+export { brokerSuite, type BrokerSuiteOptions } from './broker-suite.ts'
+export type { BrokerUnderTest } from './broker-case.ts'
 export { openMemoryStorage } from '../storage/memory-storage.ts'
 export { openOn, queueDefaults } from '../open.ts'
