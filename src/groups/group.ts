@@ -335,7 +335,10 @@ export class Group implements Contributor {
     } catch {
       // A member that can't settle what ran is no reason to keep the partition: its messages are handed out again.
     }
-    for (const place of places) this.#disown(place)
+    // Who was abandoned meanwhile has nothing to give back: the partition is another owner's by now.
+    places.forEach((place, i) => {
+      if (place.fence === assignments[i]!.fence) this.#disown(place)
+    })
   }
 
   #disown(place: Place): void {
