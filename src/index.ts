@@ -15,8 +15,8 @@ export {
   type MessageStream,
   type OwnedPartition,
   type PauseTarget,
-  type PulledMessage,
 } from './client/subscription.ts'
+export type { PulledMessage } from './client/ack-queue.ts'
 export { Group } from './client/group.ts'
 export type { Lag } from './client/lag.ts'
 export type { QueueStats, StoreStats, SubscriptionStats, TopicStats } from './client/stats.ts'

@@ -68,10 +68,10 @@ export async function openOn(
     },
     backup: async (path) => {
       await broker.flush()
-      await storage.backup(path)
+      await broker.exclusive(() => storage.backup(path))
     },
-    compact: () => storage.compact(),
-    verify: () => verifyStore(broker, runtime),
+    compact: () => broker.exclusive(() => storage.compact()),
+    verify: () => broker.exclusive(() => verifyStore(broker, runtime)),
   }
   return new MessageQueue({ broker, runtime, events, store, closeTimeoutMs: options.closeTimeoutMs })
 }

@@ -1,6 +1,13 @@
 import { QueueError } from '../errors.ts'
 import type { Message } from '../message.ts'
-import type { PulledMessage } from './subscription.ts'
+
+/** A message that the user acknowledges. */
+export interface PulledMessage<V> extends Message<V> {
+  /** Marks the message as finished. A second call does nothing. */
+  ack(): void
+  /** Has the message tried again after the back-off. A second call, or one after `ack`, does nothing. */
+  nack(error?: unknown): void
+}
 
 /**
  * Turns the handler's side of a subscription into messages that are pulled and acknowledged one by one. Bounded by the

@@ -3,11 +3,10 @@ import type { LeftRunning } from '../dispatch/deliveries.ts'
 import type { Dispatcher } from '../dispatch/dispatcher.ts'
 import type { StoppedKey } from '../dispatch/retries.ts'
 import { QueueError } from '../errors.ts'
-import type { Message } from '../message.ts'
 import { custom, flagged, integer, invalid, resolveOptions } from '../options.ts'
 import type { Runtime } from '../runtime/runtime.ts'
 import { lagOf, type Lag } from './lag.ts'
-import type { AckQueue } from './ack-queue.ts'
+import type { AckQueue, PulledMessage } from './ack-queue.ts'
 import { checkStartPosition } from './resolve.ts'
 
 /** What {@link Subscription.pause} and {@link Subscription.resume} apply to: everything, a partition, or a key. */
@@ -238,14 +237,6 @@ export class Subscription {
     if (this.#closing)
       throw new QueueError('CLOSED', `the subscription of group ${this.group} is closed`, { group: this.group })
   }
-}
-
-/** A message that the user acknowledges. */
-export interface PulledMessage<V> extends Message<V> {
-  /** Marks the message as finished. A second call does nothing. */
-  ack(): void
-  /** Has the message tried again after the back-off. A second call, or one after `ack`, does nothing. */
-  nack(error?: unknown): void
 }
 
 /**

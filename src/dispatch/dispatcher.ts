@@ -1,12 +1,5 @@
-import type {
-  Assignment,
-  BrokerTopic,
-  FetchResult,
-  MemberListener,
-  Membership,
-  RecordBatch,
-} from '../contracts/broker.ts'
-import { QueueError } from '../errors.ts'
+import type { Assignment, BrokerTopic, MemberListener, Membership, RecordBatch } from '../contracts/broker.ts'
+import type { QueueError } from '../errors.ts'
 import type { EventHub } from '../events.ts'
 import type { Runtime } from '../runtime/runtime.ts'
 import { BatchDeliveries } from './batch-deliveries.ts'
@@ -14,8 +7,9 @@ import type { BatchSettings } from './batch-gatherer.ts'
 import type { Deliveries, DeliveryHost, DispatchHandler, LeftRunning } from './deliveries.ts'
 import { Histogram } from './histogram.ts'
 import { IntakeRing } from './intake-ring.ts'
-import { blockedBy, indexOf, KeyLanes, type Lane, type LaneLimits } from './key-lanes.ts'
-import { PartitionIntake, type BatchSource, type ConsumedTopic } from './partition-intake.ts'
+import { blockedBy, indexOf, KeyLanes, type BatchSource, type Lane, type LaneLimits } from './key-lanes.ts'
+import { LogReader } from './log-reader.ts'
+import { PartitionIntake, type ConsumedTopic } from './partition-intake.ts'
 import { PauseDesk } from './pause-desk.ts'
 import { Retries } from './retries.ts'
 import type { RetryPolicy } from './retry-policy.ts'
@@ -60,6 +54,7 @@ export class Dispatcher implements MemberListener {
   readonly #events: EventHub
   readonly #consumed: ReadonlyMap<BrokerTopic, ConsumedTopic>
   readonly #deliveries: Deliveries
+  readonly #reader: LogReader
   /** Told when the dispatcher ended by itself or lost its membership. */
   readonly #onEnded: (error: QueueError) => void
   readonly #ring = new IntakeRing()
@@ -99,6 +94,14 @@ export class Dispatcher implements MemberListener {
       (error) => this.lost(error),
     )
     this.pauses = new PauseDesk(this.lanes, this.#ring, this.#intakes, this.#lanesOfTopic, schedule)
+    this.#reader = new LogReader(settings.group, settings.onGap, events, {
+      lanes: this.lanes,
+      retries: this.retries,
+      settler: this.settler,
+      arrived: (intake) => this.#arrived(intake),
+      moved: schedule,
+      lost: (error) => this.lost(error),
+    })
     const host: DeliveryHost = {
       runtime,
       handler,
@@ -271,7 +274,7 @@ export class Dispatcher implements MemberListener {
         continue
       }
       if (!intake.atRecord()) {
-        if (!this.#fetch(intake)) this.#ring.remove(intake)
+        if (!this.#reader.fetch(intake)) this.#ring.remove(intake)
         if (!intake.atRecord()) continue
       }
       this.#admit(intake, intake.source!, intake.index++)
@@ -301,21 +304,22 @@ export class Dispatcher implements MemberListener {
 
   /** Starts the next message of a lane that is ready. */
   #startLane(lane: Lane): void {
-    if (lane.retry !== undefined) {
-      const { intake, offset, attempt } = lane.retry
-      const source = this.#load(lane, intake, offset)
+    const { retry } = lane
+    const number = retry?.intake ?? (lane.count > 0 ? this.lanes.front(lane).source.intake : lane.deferred!.source)
+    const intake = this.#numbered[number]!
+    if (this.pauses.holds(lane, intake)) return
+    if (retry !== undefined) {
+      const source = this.#reader.load(lane, intake, retry.offset)
       if (source === undefined) return
       this.retries.taken(lane)
-      this.#deliveries.start(lane, intake, source.batch, indexOf(source.batch, offset), lane.key, attempt)
+      this.#deliveries.start(lane, intake, source.batch, indexOf(source.batch, retry.offset), lane.key, retry.attempt)
     } else if (lane.count > 0) {
       const { source, index } = this.lanes.front(lane)
-      if (this.pauses.holds(lane, source.intake)) return
       this.lanes.shift(lane)
-      this.#deliveries.start(lane, source.intake, source.batch, index, lane.key, 1)
+      this.#deliveries.start(lane, intake, source.batch, index, lane.key, 1)
     } else {
-      const { offset, source: number } = lane.deferred!
-      const intake = this.#numbered[number]!
-      const source = this.#load(lane, intake, offset)
+      const { offset } = lane.deferred!
+      const source = this.#reader.load(lane, intake, offset)
       if (source === undefined) return
       this.lanes.shiftDeferred(lane)
       this.lanes.holdLoaded(lane, source)
@@ -334,94 +338,6 @@ export class Dispatcher implements MemberListener {
     this.#schedule()
   }
 
-  // --- reading ---
-
-  /** Asks the broker for the next batch; true when it is there. */
-  #fetch(intake: PartitionIntake): boolean {
-    if (intake.isFetching) return false
-    try {
-      const answer = intake.fetch()
-      if (!(answer instanceof Promise)) return this.#fetched(intake, answer)
-      intake.isFetching = true
-      answer.then(
-        (result) => {
-          intake.isFetching = false
-          if (!intake.isEnded && this.#fetched(intake, result)) this.#arrived(intake)
-          this.#schedule()
-        },
-        (error: unknown) => {
-          intake.isFetching = false
-          if (!intake.isEnded) this.lost(asQueueError(error))
-        },
-      )
-    } catch (error) {
-      this.lost(asQueueError(error))
-    }
-    return false
-  }
-
-  #fetched(intake: PartitionIntake, result: FetchResult): boolean {
-    if (result.kind === 'gap') {
-      this.#gap(intake, intake.offset, result.start)
-      intake.skipTo(result.start)
-      return this.#failure === undefined && this.#fetch(intake)
-    }
-    return intake.take(result)
-  }
-
-  /** Reads a message again of which only the offset was kept; undefined when it is not there (yet). */
-  #load(lane: Lane, intake: PartitionIntake, offset: number): BatchSource | undefined {
-    if (this.pauses.holds(lane, intake)) return undefined
-    const { loaded } = intake
-    if (loaded && offset >= loaded.batch.baseOffset && offset < loaded.batch.nextOffset) return loaded
-    try {
-      const { topic, partition } = intake.assignment
-      const answer = topic.fetch(partition, offset)
-      if (!(answer instanceof Promise)) return this.#loaded(lane, intake, offset, answer)
-      lane.blocked |= blockedBy.loading
-      answer.then(
-        (result) => {
-          if (intake.isEnded) return
-          this.#loaded(lane, intake, offset, result)
-          lane.blocked &= ~blockedBy.loading
-          this.lanes.refresh(lane)
-          this.#schedule()
-        },
-        (error: unknown) => this.lost(asQueueError(error)),
-      )
-    } catch (error) {
-      this.lost(asQueueError(error))
-    }
-    return undefined
-  }
-
-  #loaded(lane: Lane, intake: PartitionIntake, offset: number, result: FetchResult): BatchSource | undefined {
-    if (result.kind === 'records') return (intake.loaded = { intake, batch: result.batch, pins: 0 })
-    // Retention took it while it waited.
-    this.#gap(intake, offset, offset + 1)
-    if (lane.retry?.offset === offset) this.retries.taken(lane)
-    else if (lane.deferred) this.lanes.shiftDeferred(lane)
-    this.lanes.refresh(lane)
-    return undefined
-  }
-
-  /** Retention removed [from, to): tells how much of it was unfinished, then stops or goes on, as chosen. */
-  #gap(intake: PartitionIntake, from: number, to: number): void {
-    const { topic, partition, finished } = intake.assignment
-    const { group, onGap } = this.settings
-    const count = to - from - finished.countIn(from, to)
-    if (count > 0) {
-      const facts = { group, topic: topic.name, partition, from, to, count }
-      this.#events.emit('group:gap', facts)
-      if (onGap === 'error') {
-        const what = `${count} messages of ${topic.name}/${partition} in [${from}, ${to}) were removed before group ${group} finished them`
-        return this.lost(new QueueError('GAP', `${what}: seek, or subscribe with onGap 'skip'`, facts))
-      }
-    }
-    intake.finish(from, to)
-    this.settler.unsettled++
-  }
-
   #arrived(intake: PartitionIntake): void {
     if (intake.isReadable || intake.isEnded || intake.isPaused) return
     this.#ring.add(intake)
@@ -438,7 +354,7 @@ export class Dispatcher implements MemberListener {
     const lanes = new Set([...this.retries.lanes, ...intake.held.splice(0)])
     const maps = this.settings.ordering === 'partition' ? [intake.lanes] : this.#lanesOfTopic.values()
     for (const map of maps) for (const lane of map.values()) lanes.add(lane)
-    for (const lane of lanes) this.lanes.purge(lane, intake)
+    for (const lane of lanes) this.lanes.purge(lane, intake.number)
     this.retries.sweep()
   }
 
@@ -458,9 +374,4 @@ export class Dispatcher implements MemberListener {
     if (this.#ring.size > 0 || this.lanes.hasReady) this.#schedule()
     this.look()
   }
-}
-
-function asQueueError(error: unknown): QueueError {
-  if (error instanceof QueueError) return error
-  return new QueueError('INTERNAL', `reading the log failed: ${String(error)}`, { cause: error })
 }

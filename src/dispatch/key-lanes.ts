@@ -1,12 +1,22 @@
+import type { RecordBatch } from '../contracts/broker.ts'
 import { OffsetQueue } from './offset-queue.ts'
-import type { BatchSource, PartitionIntake } from './partition-intake.ts'
 
 /** Why a lane hands nothing out, as bits. */
 export const blockedBy = { retry: 1, stopped: 2, pausedKey: 4, pausedPartition: 8, loading: 16 } as const
 
+/** A batch that messages in memory point into. */
+export interface BatchSource {
+  /** Number of the partition intake that read it. */
+  readonly intake: number
+  readonly batch: RecordBatch
+  /** Waiting messages that point into the batch; its memory counts while there are any. */
+  pins: number
+}
+
 /** A message that was handed out and has to be handed out again. */
 export interface RetryEntry {
-  readonly intake: PartitionIntake
+  /** Number of its partition intake. */
+  readonly intake: number
   readonly offset: number
   /** Of the message; a lane's own key differs where keys don't order. */
   readonly key: string | undefined
@@ -118,7 +128,7 @@ export class KeyLanes {
   add(lane: Lane, source: BatchSource, index: number): void {
     const waiting = lane.deferred !== undefined && lane.deferred.size > 0
     if (waiting || lane.blocked !== 0 || lane.count >= this.#share || !this.#hasSlot) {
-      this.#defer(lane, source.intake.number, source.batch.offsetAt(index))
+      this.#defer(lane, source.intake, source.batch.offsetAt(index))
     } else this.#hold(lane, source, index)
     this.refresh(lane)
   }
@@ -178,7 +188,7 @@ export class KeyLanes {
     const { batch, intake } = source
     while (lane.deferred !== undefined && lane.count < this.#share >> 1 && this.#hasSlot) {
       const { offset } = lane.deferred
-      if (lane.deferred.source !== intake.number || offset < batch.baseOffset || offset >= batch.nextOffset) return
+      if (lane.deferred.source !== intake || offset < batch.baseOffset || offset >= batch.nextOffset) return
       this.#hold(lane, source, indexOf(batch, offset))
       this.shiftDeferred(lane)
     }
@@ -189,7 +199,7 @@ export class KeyLanes {
     const entries = []
     while (lane.count > 0) {
       const { source, index } = this.front(lane)
-      entries.push({ source: source.intake.number, offset: source.batch.offsetAt(index) })
+      entries.push({ source: source.intake, offset: source.batch.offsetAt(index) })
       this.shift(lane)
     }
     this.putBack(lane, entries)
@@ -204,14 +214,14 @@ export class KeyLanes {
   }
 
   /** Drops everything that a partition has in a lane; its position says what to read again. */
-  purge(lane: Lane, intake: PartitionIntake): void {
+  purge(lane: Lane, intake: number): void {
     this.deferAll(lane)
     if (lane.retry?.intake === intake) {
       lane.retry = undefined
       lane.blocked &= ~(blockedBy.retry | blockedBy.stopped)
     }
     if (lane.deferred) {
-      this.#deferred -= lane.deferred.dropSource(intake.number)
+      this.#deferred -= lane.deferred.dropSource(intake)
       if (lane.deferred.size === 0) lane.deferred = undefined
     }
     lane.blocked &= ~blockedBy.pausedPartition

@@ -1,6 +1,6 @@
 import type { Codec } from '../codec.ts'
-import type { Assignment, BrokerTopic, FetchResult, RecordBatch } from '../contracts/broker.ts'
-import type { Lane } from './key-lanes.ts'
+import type { Assignment, BrokerTopic, FetchResult } from '../contracts/broker.ts'
+import type { BatchSource, Lane } from './key-lanes.ts'
 
 /** A topic as a subscription consumes it. */
 export interface ConsumedTopic {
@@ -8,14 +8,6 @@ export interface ConsumedTopic {
   readonly codec: Codec<unknown>
   /** Checks a decoded value before it is handed out; throws `VALIDATION_FAILED`. */
   readonly check: ((value: unknown) => void) | undefined
-}
-
-/** A batch that messages in memory point into. */
-export interface BatchSource {
-  readonly intake: PartitionIntake
-  readonly batch: RecordBatch
-  /** Waiting messages that point into the batch; its memory counts while there are any. */
-  pins: number
 }
 
 /**
@@ -92,7 +84,7 @@ export class PartitionIntake {
     const found = result.batch.offsetAt(result.index)
     // Offsets that don't exist (compaction, transaction markers) have nobody to finish them.
     if (found > this.#offset) this.finish(this.#offset, found)
-    this.source = { intake: this, batch: result.batch, pins: 0 }
+    this.source = { intake: this.number, batch: result.batch, pins: 0 }
     this.index = result.index
     return true
   }

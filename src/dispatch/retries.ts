@@ -26,7 +26,7 @@ export class Retries {
   readonly #due = new DueQueue<{ readonly lane: Lane; readonly entry: RetryEntry }>()
   /** Every lane with a failed message; those without a key are found nowhere else. */
   readonly #failing = new Set<Lane>()
-  readonly #stopped = new Set<Lane>()
+  readonly #stopped = new Map<Lane, StoppedKey>()
   #timer: Timer | undefined
   /** When the timer fires; Infinity when none is set. */
   #timerAt = Infinity
@@ -65,10 +65,11 @@ export class Retries {
   /** Decides what becomes of a failed message. The caller refreshes the lane. */
   fail(lane: Lane, entry: DeliveredEntry, error: unknown): void {
     this.failed++
-    const { intake, offset, attempt } = entry
+    const { intake, offset, key, attempt } = entry
     const decision = decideRetry(this.#policy, attempt, this.#runtime.random('jitter'))
-    const retry: RetryEntry = { intake, offset, key: entry.key, attempt: attempt + 1 }
-    const place = { group: this.#group, ...leftRunning(entry) }
+    const retry: RetryEntry = { intake: intake.number, offset, key, attempt: attempt + 1 }
+    const left = leftRunning(entry)
+    const place = { group: this.#group, ...left }
     lane.retry = retry
     this.#failing.add(lane)
     this.#lanes.deferAll(lane)
@@ -80,7 +81,7 @@ export class Retries {
       return
     }
     lane.blocked |= blockedBy.stopped
-    this.#stopped.add(lane)
+    this.#stopped.set(lane, { ...left, attempts: attempt })
     this.#events.emit('message:failed', { ...place, attempt, error, retryInMs: undefined })
     this.#events.emit('key:stopped', { ...place, error: handlerFailed(place, attempt, error) })
   }
@@ -101,17 +102,14 @@ export class Retries {
   }
 
   stopped(): StoppedKey[] {
-    return [...this.#stopped].map((lane) => {
-      const { attempt } = lane.retry!
-      return { ...leftRunning(lane.retry!), attempts: attempt - 1 }
-    })
+    return [...this.#stopped.values()]
   }
 
   /** Lets stopped lanes of a key (or all of them) go on, with their attempts counted anew; returns how many. */
   restart(key: string | undefined): number {
     let count = 0
-    for (const lane of [...this.#stopped]) {
-      if (key !== undefined && lane.retry!.key !== key) continue
+    for (const [lane, stopped] of [...this.#stopped]) {
+      if (key !== undefined && stopped.key !== key) continue
       this.#stopped.delete(lane)
       lane.retry = { ...lane.retry!, attempt: 1 }
       lane.blocked &= ~blockedBy.stopped

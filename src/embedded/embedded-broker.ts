@@ -94,7 +94,7 @@ export class EmbeddedBroker implements Broker {
   }
 
   async createTopic(name: string, wanted: Partial<TopicSettings>): Promise<EmbeddedTopic> {
-    this.#assertOpen()
+    this.assertOpen()
     const existing = this.#topics.get(name)
     if (existing) {
       this.#checkSame(existing, wanted)
@@ -116,7 +116,7 @@ export class EmbeddedBroker implements Broker {
   }
 
   async deleteTopic(name: string): Promise<void> {
-    this.#assertOpen()
+    this.assertOpen()
     const topic = this.#topics.get(name)
     if (!topic) throw new QueueError('TOPIC_NOT_FOUND', `there is no topic ${name}`, { topic: name })
     const error = new QueueError('TOPIC_DELETED', `topic ${name} was deleted`, { topic: name })
@@ -142,7 +142,7 @@ export class EmbeddedBroker implements Broker {
   }
 
   async join(request: JoinRequest): Promise<Membership> {
-    this.#assertOpen()
+    this.assertOpen()
     for (const topic of request.topics) if ((topic as EmbeddedTopic).ended) throw (topic as EmbeddedTopic).ended!
     const group = this.#groups.get(request.group) ?? this.#createGroup(request.group)
     try {
@@ -164,12 +164,12 @@ export class EmbeddedBroker implements Broker {
   }
 
   async seek(name: string, to: StartPosition, where?: { topic?: string; partition?: number }): Promise<void> {
-    this.#assertOpen()
+    this.assertOpen()
     await this.#group(name).seek(to, where)
   }
 
   async deleteGroup(name: string): Promise<void> {
-    this.#assertOpen()
+    this.assertOpen()
     const group = this.#group(name)
     if (group.hasMembers) {
       throw new QueueError('GROUP_CONFLICT', `group ${name} has members: close its subscriptions first`, {
@@ -183,8 +183,14 @@ export class EmbeddedBroker implements Broker {
 
   /** Runs one pass of retention now; settles when what it removed is durable. */
   async retain(): Promise<void> {
-    this.#assertOpen()
+    this.assertOpen()
     await this.#maintenance.retain()
+  }
+
+  /** Runs an operation on the store when no other one runs. */
+  exclusive<T>(operation: () => Promise<T>): Promise<T> {
+    this.assertOpen()
+    return this.#maintenance.exclusive(operation)
   }
 
   get storage(): Storage {
@@ -206,11 +212,12 @@ export class EmbeddedBroker implements Broker {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = new QueueError('CLOSED', 'the queue is closed')
-    this.#maintenance.stop()
+    const upkeep = this.#maintenance.stop()
     this.#gate.shut(this.#closed)
     for (const group of this.#groups.values()) group.lose(this.#closed)
     for (const topic of this.#topics.values()) topic.end(this.#closed)
     await this.#commit.settled()
+    await upkeep
     for (const topic of this.#topics.values()) for (const log of topic.logs) log.release()
     await this.#storage.close()
   }
@@ -285,14 +292,15 @@ export class EmbeddedBroker implements Broker {
   }
 
   #failed(error: QueueError): void {
-    this.#maintenance.stop()
+    void this.#maintenance.stop()
     this.#gate.shut(error)
     for (const topic of this.#topics.values()) topic.end(error)
     for (const group of this.#groups.values()) group.lose(error)
     this.#events.emit('store:failed', { error })
   }
 
-  #assertOpen(): void {
+  /** @throws `CLOSED`, `STORE_FAILED` */
+  assertOpen(): void {
     if (this.#closed) throw this.#closed
     if (this.#commit.failure) throw this.#commit.failure
   }

@@ -1,3 +1,4 @@
+import PQueue from 'p-queue'
 import type { Contributor, Storage, WriteBatch } from '../contracts/storage.ts'
 import { logKey, metaRange, removedKey } from '../key-layout.ts'
 import type { GroupCommit } from '../log/group-commit.ts'
@@ -24,8 +25,8 @@ export class Maintenance {
   readonly #source: MaintenanceSource
   #timer: Timer | undefined
   #stopped = false
-  /** The pass under way; a second one waits for it instead of running beside it. */
-  #pass: Promise<void> | undefined
+  /** Upkeep and operations take turns: a backup, a check and a pass of retention never run side by side. */
+  readonly #tasks = new PQueue({ concurrency: 1 })
 
   constructor(storage: Storage, runtime: Runtime, commit: GroupCommit, source: MaintenanceSource) {
     this.#storage = storage
@@ -39,20 +40,22 @@ export class Maintenance {
     this.#arm()
   }
 
-  stop(): void {
+  /** Begins nothing more; resolves when the task under way has ended. */
+  async stop(): Promise<void> {
     this.#stopped = true
     this.#timer?.cancel()
+    this.#tasks.pause()
+    await this.#tasks.onPendingZero()
+  }
+
+  /** Runs a task when no other one runs. */
+  exclusive<T>(task: () => Promise<T>): Promise<T> {
+    return this.#tasks.add(task)
   }
 
   /** Runs one pass of retention over all partitions. */
-  async retain(): Promise<void> {
-    while (this.#pass) await this.#pass
-    this.#pass = this.#retainAll()
-    try {
-      await this.#pass
-    } finally {
-      this.#pass = undefined
-    }
+  retain(): Promise<void> {
+    return this.exclusive(() => this.#retainAll())
   }
 
   /** Goes on removing what deleted topics left behind. */

@@ -24,6 +24,7 @@ export async function verifyStore(broker: EmbeddedBroker, runtime: Runtime): Pro
     for (const log of topic.logs) {
       const walk = new LogWalk(broker, log, `${topic.name}/${log.partition}`)
       while (!walk.isDone) {
+        broker.assertOpen()
         walk.slice()
         await new Promise<void>((resolve) => runtime.later('verify', resolve))
       }

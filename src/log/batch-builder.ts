@@ -60,10 +60,10 @@ export class BatchBuilder {
   /** Turns what was gathered into a batch and starts anew. */
   seal(stamp: BatchStamp): StoredBatch {
     const { count } = this
-    const values = this.#text ? textSection(this.#valueTexts) : undefined
+    const values = this.#text ? textSection(this.#valueTexts, ',') : undefined
     const valuesLength = values?.bytes ?? this.#staged
-    const keys = this.#someKey ? textSection(this.#keys) : undefined
-    const headers = this.#someHeaders ? textSection(this.#headers) : undefined
+    const keys = this.#someKey ? textSection(this.#keys, '') : undefined
+    const headers = this.#someHeaders ? textSection(this.#headers, '') : undefined
     const valuesStart = headerBytes + this.#contentType.length
     const keysStart = valuesStart + valuesLength
     const headersStart = keysStart + (keys?.bytes ?? 0)
@@ -82,7 +82,7 @@ export class BatchBuilder {
     encoded[at.magic] = magic
     encoded[at.version] = formatVersion
     encoded[at.flags] =
-      (this.#text ? flag.textValues : 0) |
+      (this.#text ? flag.textValues | flag.separated : 0) |
       (values?.ascii ? flag.asciiValues : 0) |
       (keys ? flag.keys : 0) |
       (keys?.ascii ? flag.asciiKeys : 0) |
@@ -161,9 +161,9 @@ interface TextSection {
   write(encoded: Buffer, start: number, ends: Uint32Array, place: number, shift: number): void
 }
 
-/** Many strings as one: joined, measured and written in a single call each. */
-function textSection(pieces: readonly (string | undefined)[]): TextSection {
-  const joined = pieces.join('')
+/** Many strings as one: joined, measured and written in a single call each. The ends don't count the separator behind them. */
+function textSection(pieces: readonly (string | undefined)[], separator: '' | ','): TextSection {
+  const joined = pieces.join(separator)
   const bytes = Buffer.byteLength(joined, 'utf8')
   const ascii = bytes === joined.length
   return {
@@ -175,6 +175,7 @@ function textSection(pieces: readonly (string | undefined)[]): TextSection {
       let end = 0
       for (let i = 0; i < pieces.length; i++) {
         const piece = pieces[i]
+        if (i > 0) end += separator.length
         if (piece !== undefined) end += ascii ? piece.length : Buffer.byteLength(piece, 'utf8')
         ends[place + i] = shift === 0 ? end : (end << shift) | (piece === undefined ? absentBit : 0)
       }
