@@ -85,7 +85,7 @@ export function writeArchive(topic, folder, run) {
     await writeFile(join(folder, `${name}.part`), lines.join(''))
     await rename(join(folder, `${name}.part`), join(folder, `${name}.csv`))
   }
-  return topic.subscribe('archive', handle, { from: 'earliest', concurrency: 4, batch: { max: 1_000, maxWaitMs: 20 } })
+  return topic.subscribe('archive', handle, { from: 'earliest', concurrency: 1, batch: { max: 1_000, maxWaitMs: 20 } })
 }
 
 /** @param {import('./records.js').Flight} flight */

@@ -51,9 +51,9 @@ export async function superviseWorker(settings, listener) {
 /** One life, until the worker has finished or was killed. */
 async function live(life, { directory, records, partitions, kills }, listener) {
   // Small enough that a kill finds the sender between two batches of many.
-  const batchSize = Math.min(2_000, Math.max(20, Math.floor(records / 500)))
+  const batchSize = Math.min(2_000, Math.max(20, Math.floor(records / 250)))
   /** How far the sender may be ahead of the slowest group. */
-  const lead = Math.max(records / 20, 4 * batchSize)
+  const lead = records / 10
   const killAt = life.run <= kills ? (records * life.run) / (kills + 1) : Infinity
   /** Once the kill is due: what had been acknowledged then. */
   let due = Infinity

@@ -18,6 +18,8 @@ const mq = await open({ path: join(directory, 'queue') })
 const topic = await mq.topic('flights', { partitions })
 /** How many flights of each partition are in the topic for certain. */
 const acked = topic.offsets().map(({ end }) => end)
+/** The positions of a group that does not exist yet. */
+const nothing = Array.from({ length: partitions }, () => ({ position: 0, finishedAbove: 0 }))
 // What survived the last kill, before anything else happens.
 report('opened')
 
@@ -107,15 +109,8 @@ function report(type = 'progress') {
 
 /** Per group and partition: what is finished, as it is stored. */
 function groupPositions() {
-  const positions = {}
-  for (const name of GROUPS) {
-    positions[name] = Array.from({ length: partitions }, () => ({ position: 0, finishedAbove: 0 }))
-    if (!mq.groups().some((group) => group.name === name)) continue
-    for (const { partition, position, finishedAbove } of mq.group(name).positions()) {
-      positions[name][partition] = { position, finishedAbove }
-    }
-  }
-  return positions
+  const known = mq.groups()
+  return Object.fromEntries(GROUPS.map((name) => [name, known.includes(name) ? mq.group(name).positions() : nothing]))
 }
 
 function sum(numbers) {
