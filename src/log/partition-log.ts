@@ -43,8 +43,6 @@ export class PartitionLog implements Contributor, TailOwner {
   #flushedEnd: number
   /** Bytes ever appended. */
   #bytesEnd: number
-  /** Value of {@link StoredBatch.bytesBefore} of the first stored batch; undefined when it has to be looked up. */
-  #bytesStart: number | undefined
   /** Never decreases, so that a lookup by time is a binary search. */
   #lastTimestamp: number
   /** The newest batches in order. Invariant: consecutive; covers everything that is not flushed except the open builder. */
@@ -88,9 +86,9 @@ export class PartitionLog implements Contributor, TailOwner {
     return this.#end
   }
 
-  /** Bytes that the batches of this partition take. */
+  /** Bytes from the batch that holds the first message to the end; what a removal under way still has to take does not count. */
   get bytes(): number {
-    return this.#bytesEnd - this.#firstBytes()
+    return this.bytesFrom(this.#start)
   }
 
   /** Bytes stored from the batch that holds `offset` to the end. */
@@ -218,6 +216,14 @@ export class PartitionLog implements Contributor, TailOwner {
     return true
   }
 
+  /** Lets batches of the tail go that lie wholly below the start. */
+  #trimTail(): void {
+    for (let oldest = this.#tail[0]; oldest && oldest.nextOffset <= this.#start; oldest = this.#tail[0]) {
+      if (!this.evictOldest()) return
+      this.#context.tail.skip(this)
+    }
+  }
+
   /** Lets go of all memory, when the topic is deleted or the store closed. */
   release(): void {
     for (const batch of this.#tail) this.#context.tail.removed(batch)
@@ -306,15 +312,6 @@ export class PartitionLog implements Contributor, TailOwner {
     return { from: logKey(this.id, 0), to: logKey(this.id + 1, 0) }
   }
 
-  #firstBytes(): number {
-    if (this.#bytesStart === undefined) {
-      const [first] = this.#context.storage.range('log', { ...this.#range(), limit: 1 })
-      if (first) this.#bytesStart = new StoredBatch(first.value as Buffer).bytesBefore
-      else this.#bytesStart = this.#tail[0]?.bytesBefore ?? this.#bytesEnd
-    }
-    return this.#bytesStart
-  }
-
   /** Removes whole batches below `start`, at most one slice; stays on while some are left. */
   #removeSlice(writes: WriteBatch): void {
     const limit = maxRemovalsPerCommit + 1
@@ -326,8 +323,7 @@ export class PartitionLog implements Contributor, TailOwner {
     const last = keys[keys.length - 1]
     if (keys.length < limit && last && this.#endsAtStart(offsetOfLogKey(last))) writes.remove('log', last)
     this.#removing = keys.length === limit
-    this.#bytesStart = undefined
-    while (this.#tail.length > 0 && this.#tail[0]!.nextOffset <= this.#start) if (!this.evictOldest()) break
+    this.#trimTail()
   }
 
   #endsAtStart(baseOffset: number): boolean {

@@ -14,9 +14,12 @@ export interface TailOwner {
  */
 export class Tail {
   readonly #limit: number
-  /** Owners in the order their batches came, one entry a batch. Invariant: as many entries of an owner as batches it holds. */
+  /** Owners in the order their batches came: an entry for each batch held, and one for each in `#skips`. */
   #order: TailOwner[] = []
   #first = 0
+  /** How many of an owner's first entries stand for batches that it let go by itself. */
+  readonly #skips = new Map<TailOwner, number>()
+  #skipCount = 0
   /** Bytes held. Invariant: the sum of the batches' sizes. */
   #bytes = 0
 
@@ -39,10 +42,20 @@ export class Tail {
     this.#bytes -= batch.bytes
   }
 
+  /** Notes that the oldest batch of an owner went without being asked for by {@link Tail.evict}. */
+  skip(owner: TailOwner): void {
+    this.#skips.set(owner, (this.#skips.get(owner) ?? 0) + 1)
+    // Where everything is trimmed nothing has to be evicted, and the order would only grow.
+    if (++this.#skipCount < 1024 || this.#skipCount * 2 < this.#order.length - this.#first) return
+    this.#order = this.#order.slice(this.#first).filter((other) => !this.#isSkipped(other))
+    this.#first = 0
+  }
+
   /** Lets the oldest batches go until the budget holds or one has to stay. */
   evict(): void {
     while (this.#bytes > this.#limit && this.#first < this.#order.length) {
-      if (!this.#order[this.#first]!.evictOldest()) break
+      const owner = this.#order[this.#first]!
+      if (!this.#isSkipped(owner) && !owner.evictOldest()) break
       this.#first++
     }
     if (this.#first > 1024 && this.#first * 2 > this.#order.length) {
@@ -55,6 +68,18 @@ export class Tail {
   forget(owner: TailOwner): void {
     this.#order = this.#order.slice(this.#first).filter((other) => other !== owner)
     this.#first = 0
+    this.#skipCount -= this.#skips.get(owner) ?? 0
+    this.#skips.delete(owner)
+  }
+
+  /** Whether the owner's first entry stands for nothing any more; answers for one entry at a time. */
+  #isSkipped(owner: TailOwner): boolean {
+    const skips = this.#skips.get(owner)
+    if (skips === undefined) return false
+    this.#skipCount--
+    if (skips === 1) this.#skips.delete(owner)
+    else this.#skips.set(owner, skips - 1)
+    return true
   }
 }
 
