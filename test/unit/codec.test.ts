@@ -35,7 +35,14 @@ describe('codecs', () => {
 
   test('msgpack gives values back that JSON can not carry', async () => {
     const codec = await resolveCodec('msgpack')
-    const value = { text: 'ü€😀', n: 1.5, big: 12345678901234567890n, bytes: Buffer.from([0, 255]), list: [null, true], at: new Date(5) }
+    const value = {
+      text: 'ü€😀',
+      n: 1.5,
+      big: 12345678901234567890n,
+      bytes: Buffer.from([0, 255]),
+      list: [null, true],
+      at: new Date(5),
+    }
     expect(roundTrip(codec, value)).toEqual({ ...value, bytes: expect.anything() })
     expect([...(roundTrip(codec, value) as { bytes: Buffer }).bytes]).toEqual([0, 255])
   })
