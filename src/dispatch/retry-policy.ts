@@ -18,8 +18,8 @@ export type RetryDecision = { readonly outcome: 'retry'; readonly delayMs: numbe
  */
 export function decideRetry(policy: RetryPolicy, attempt: number, random: number): RetryDecision {
   if (attempt >= policy.attempts) return { outcome: 'stop' }
-  // 2 ** 1024 is Infinity, which the maximum cuts down; no overflow, whatever the attempt.
-  const grown = policy.type === 'fixed' ? policy.delayMs : policy.delayMs * 2 ** (attempt - 1)
+  // Doubling ends long before 2 ** 1024, which is Infinity: 0 times that would be no number.
+  const grown = policy.type === 'fixed' ? policy.delayMs : policy.delayMs * 2 ** Math.min(attempt - 1, 64)
   const delayMs = Math.min(policy.maxDelayMs, grown)
   return { outcome: 'retry', delayMs: delayMs * (1 + policy.jitter * (2 * random - 1)) }
 }

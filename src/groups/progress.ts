@@ -99,7 +99,8 @@ export class Progress {
   /** Removes every row; used when the group or the topic goes. */
   erase(writes: WriteBatch): void {
     writes.remove('progress', positionKey(this.#groupId, this.#partitionId))
-    for (const page of this.#set.pageNumbers())
+    for (const page of [...this.#obsoletePages, ...this.#set.pageNumbers()]) {
       writes.remove('progress', pageKey(this.#groupId, this.#partitionId, page))
+    }
   }
 }
