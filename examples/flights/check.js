@@ -41,20 +41,24 @@ export function check(truth, lives, directory) {
   return { topic, groups, ok: topic.ok && Object.values(groups).every((group) => group.ok) }
 }
 
-/** The sender: what was acknowledged before a kill is there after it, and at the end each flight is there once. */
+/**
+ * The sender: what was acknowledged before a kill is there after it, no batch is there in part, and at the end each flight
+ * is there once.
+ */
 function checkTopic(truth, lives) {
   let lost = 0
-  let unackedPresent = 0
+  let wrong = countDifferences(truth.sizes, lives.at(-1).acked)
   for (let life = 1; life < lives.length; life++) {
-    lives[life].present.forEach((present, partition) => {
-      const acked = lives[life - 1].acked[partition]
-      lost += Math.max(0, acked - present)
-      unackedPresent += Math.max(0, present - acked)
-    })
+    const { present } = lives[life]
+    const { acked } = lives[life - 1]
+    lost += sum(acked.map((count, partition) => Math.max(0, count - present[partition])))
+    wrong += countDifferences(truth.sizesOfFirst(sum(present)), present)
   }
-  const sent = lives.at(-1).acked
-  const wrong = sum(truth.sizes.map((size, partition) => Math.abs(size - sent[partition])))
-  return { messages: sum(sent), lost, unackedPresent, wrong, ok: lost === 0 && wrong === 0 }
+  return { messages: sum(lives.at(-1).acked), lost, wrong, ok: lost === 0 && wrong === 0 }
+}
+
+function countDifferences(expected, counts) {
+  return sum(expected.map((count, partition) => Math.abs(count - counts[partition])))
 }
 
 function judge(handlings, { wrong, ...results }) {

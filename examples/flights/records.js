@@ -22,22 +22,26 @@ export const LATE = 60
 const file = fileURLToPath(new URL('../data/flights-3m.parquet', import.meta.resolve('vega-datasets')))
 
 /**
- * The first `count` flights in the order of the file, which is that of their dates: some 270,000 at a time, because that
- * is how the file is divided.
+ * The flights from number `start` to `end` (exclusive) in the order of the file, which is that of their dates: some 270,000
+ * at a time, because that is how the file is divided.
  *
- * @param {number} count
+ * @param {number} start
+ * @param {number} end
  * @returns {AsyncGenerator<Flight[]>}
  */
-export async function* readFlights(count) {
+export async function* readFlights(start, end) {
   const buffer = await asyncBufferFromFile(file)
   const metadata = await parquetMetadataAsync(buffer)
-  let rowStart = 0
+  let from = 0
   for (const group of metadata.row_groups) {
-    if (rowStart >= count) return
-    const rowEnd = Math.min(rowStart + Number(group.num_rows), count)
-    const rows = await parquetReadObjects({ file: buffer, metadata, compressors, rowStart, rowEnd })
-    yield rows.map(toFlight)
-    rowStart += Number(group.num_rows)
+    const to = from + Number(group.num_rows)
+    const rowStart = Math.max(from, start)
+    const rowEnd = Math.min(to, end)
+    if (rowStart < rowEnd) {
+      const rows = await parquetReadObjects({ file: buffer, metadata, compressors, rowStart, rowEnd })
+      yield rows.map(toFlight)
+    }
+    from = to
   }
 }
 

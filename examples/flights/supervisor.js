@@ -50,8 +50,8 @@ export async function superviseWorker(settings, listener) {
 
 /** One life, until the worker has finished or was killed. */
 async function live(life, { directory, records, partitions, kills }, listener) {
-  // Small enough that a kill finds the sender between two batches of many.
-  const batchSize = Math.min(2_000, Math.max(20, Math.floor(records / 250)))
+  // Many batches, so that a kill finds the sender in the middle of them.
+  const batchSize = Math.min(4_000, Math.ceil(records / 100))
   /** How far the sender may be ahead of the slowest group. */
   const lead = records / 10
   const killAt = life.run <= kills ? (records * life.run) / (kills + 1) : Infinity

@@ -42,7 +42,7 @@ export class Truth {
    */
   static async of(count, partitions) {
     const truth = new Truth(count, partitions)
-    for await (const flights of readFlights(count)) for (const flight of flights) truth.#add(flight)
+    for await (const flights of readFlights(0, count)) for (const flight of flights) truth.#add(flight)
     return truth
   }
 
@@ -57,7 +57,15 @@ export class Truth {
 
   /** How many flights each partition gets. */
   get sizes() {
-    return this.#places.map((places) => places.length)
+    return this.sizesOfFirst(this.flights)
+  }
+
+  /** How many of the first `count` flights each partition gets. */
+  sizesOfFirst(count) {
+    return this.#places.map((places) => {
+      const after = places.findIndex((place) => place >= count)
+      return after === -1 ? places.length : after
+    })
   }
 
   /** The number of the airport that a flight leaves from: from 0, below {@link airports}. */

@@ -4,7 +4,7 @@
  */
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { open, partitionOf } from 'lanemq'
+import { open } from 'lanemq'
 import { GROUPS, keepAccounts, sendAlerts, writeArchive } from './groups.js'
 import { readFlights } from './records.js'
 
@@ -42,12 +42,11 @@ process.off('disconnect', giveUp)
 process.disconnect()
 
 /**
- * Sends the flights in the order of the file. Each partition takes its flights in that order and keeps what was flushed,
- * so after a kill the number of messages in a partition says how many of its flights to skip: nothing is lost, nothing is
- * sent twice.
+ * Sends the flights in the order of the file. After a kill it goes on where the topic ends: batches get there in their
+ * order, and each of them as a whole or not at all, so what is there are the first flights of the file. Nothing is lost,
+ * nothing is sent twice.
  */
 async function sendFlights() {
-  const skip = [...acked]
   let sent = sum(acked)
   let messages = []
   // One batch is being written while the next one is made.
@@ -62,13 +61,8 @@ async function sendFlights() {
     previous = topic.sendBatch(batch).then(acknowledge)
   }
 
-  for await (const flights of readFlights(records)) {
+  for await (const flights of readFlights(sent, records)) {
     for (const flight of flights) {
-      const partition = partitionOf(flight.origin, partitions)
-      if (skip[partition] > 0) {
-        skip[partition]--
-        continue
-      }
       messages.push({ key: flight.origin, value: flight })
       if (messages.length === batchSize) await sendBatch()
     }
