@@ -81,7 +81,8 @@ export class EventHub {
   emit<N extends QueueEventName>(name: N, payload: QueueEvents[N]): void {
     for (const listener of this.#emitter.listeners(name)) {
       try {
-        ;(listener as (payload: QueueEvents[N]) => void)(payload)
+        const result = (listener as (payload: QueueEvents[N]) => unknown)(payload)
+        if (result instanceof Promise) result.catch(this.#report)
       } catch (error) {
         this.#report(error)
       }

@@ -5,7 +5,7 @@ import type { Storage } from './contracts/storage.ts'
 import { EmbeddedBroker } from './embedded/embedded-broker.ts'
 import { verifyStore } from './embedded/verify.ts'
 import { EventHub } from './events.ts'
-import { custom, integer, required, resolveOptions } from './options.ts'
+import { custom, flagged, integer, required, resolveOptions } from './options.ts'
 import { realRuntime } from './runtime/real-runtime.ts'
 import type { Runtime } from './runtime/runtime.ts'
 
@@ -22,6 +22,7 @@ const openFields = {
   ),
   commitTimeoutMs: integer(100, 3_600_000, 30_000),
   minFreeBytes: integer(0, 2 ** 50, 64 * 2 ** 20),
+  allowNetworkFileSystem: flagged(false),
 }
 
 /**
@@ -32,10 +33,10 @@ const openFields = {
  */
 export async function open(options: OpenOptions): Promise<MessageQueue> {
   const resolved = resolveOptions<OpenOptions>(options, openFields, 'open') as Required<OpenOptions>
-  const { path, commitTimeoutMs, ...rest } = resolved
+  const { path, commitTimeoutMs, allowNetworkFileSystem, ...rest } = resolved
   // Loaded here, so that who never opens a store on disk never loads the native library.
   const { openLmdbStorage } = await import('./storage/lmdb-storage.ts')
-  const storage = await openLmdbStorage({ path, runtime: realRuntime, commitTimeoutMs })
+  const storage = await openLmdbStorage({ path, runtime: realRuntime, commitTimeoutMs, allowNetworkFileSystem })
   return openOn(storage, realRuntime, rest)
 }
 

@@ -18,7 +18,8 @@ export class AckQueue {
   readonly #arrived: PulledMessage<unknown>[] = []
   /** Every message that is neither acknowledged nor refused. */
   readonly #open = new Set<(error: QueueError) => void>()
-  #wake: () => void = () => {}
+  /** Loops that wait for a message; one is woken for each. */
+  #waiting: (() => void)[] = []
   #isClosed = false
 
   /** The handler of the subscription. */
@@ -34,13 +35,15 @@ export class AckQueue {
       const nack = (error?: unknown): void => refuse(error ?? new Error('nack'))
       if (this.#isClosed) return refuse(closed())
       this.#arrived.push(pulled(message, ack, nack))
-      this.#wake()
+      this.#waiting.shift()?.()
     })
   }
 
   /** The next message; undefined when there will be none. */
   async next(): Promise<PulledMessage<unknown> | undefined> {
-    while (this.#arrived.length === 0 && !this.#isClosed) await new Promise<void>((resolve) => (this.#wake = resolve))
+    while (this.#arrived.length === 0 && !this.#isClosed) {
+      await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    }
     return this.#arrived.shift()
   }
 
@@ -49,7 +52,7 @@ export class AckQueue {
     this.#isClosed = true
     this.#arrived.length = 0
     for (const refuse of [...this.#open]) refuse(closed())
-    this.#wake()
+    for (const wake of this.#waiting.splice(0)) wake()
   }
 }
 

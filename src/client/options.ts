@@ -68,6 +68,12 @@ export interface OpenOptions extends QueueOptions {
    * @remarks Range: 0 to 2 ** 50.
    */
   readonly minFreeBytes?: number
+  /**
+   * Opens a store on a network file system, where what was flushed may be lost and two machines may open it at once.
+   *
+   * @defaultValue `false`
+   */
+  readonly allowNetworkFileSystem?: boolean
 }
 
 /** Options of {@link MessageQueue.topic}. Those of an existing topic that are left out stay as they are. */

@@ -127,6 +127,8 @@ export interface FinishedView {
   readonly position: number
   /** One above the highest finished offset; `position` when nothing above it is finished. */
   readonly ceiling: number
+  /** How many offsets above the position are finished. */
+  readonly above: number
   has(offset: number): boolean
   /** How many offsets of [from, to) are finished. */
   countIn(from: number, to: number): number

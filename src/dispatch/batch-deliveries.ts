@@ -60,7 +60,10 @@ export class BatchDeliveries implements Deliveries {
     try {
       message = readMessage(intake, batch, index, key, attempt)
     } catch (error) {
-      this.#host.fail(busy, { intake, offset: batch.offsetAt(index), key, attempt }, error)
+      const offset = batch.offsetAt(index)
+      // Earlier messages of the lane are gathered and may fail themselves: this one waits until they are settled.
+      if (busy.isBusy) return lanes.putBack(busy, [{ source: intake.number, offset }])
+      this.#host.fail(busy, { intake, offset, key, attempt }, error)
       return lanes.refresh(busy)
     }
     busy.isBusy = true
@@ -74,9 +77,15 @@ export class BatchDeliveries implements Deliveries {
     if (this.#gatherer.isDue) this.#call()
   }
 
-  release(intake: PartitionIntake): void {
-    for (const lane of this.#gatherer.remove(intake)) {
+  release(matches: (intake: PartitionIntake, key: string | undefined) => boolean): void {
+    const removed = new Map<Lane, { source: number; offset: number }[]>()
+    for (const { lane, intake, message } of this.#gatherer.remove(matches)) {
       intake.running--
+      if (!removed.has(lane)) removed.set(lane, [])
+      removed.get(lane)!.push({ source: intake.number, offset: message.offset })
+    }
+    for (const [lane, entries] of removed) {
+      this.#host.lanes.putBack(lane, entries)
       if (this.#gatherer.holds(lane)) continue
       lane.isBusy = false
       lane.gathering = undefined
@@ -114,19 +123,21 @@ export class BatchDeliveries implements Deliveries {
       this.#settle(gathered, hasFailed, result)
       this.#host.ended()
     }
+    let result: unknown
+    let waits: boolean
     try {
       const call = handler as unknown as (messages: Message<unknown>[], context: HandlerContext) => unknown
       // The handler gets an array of its own: changing it must not change what is settled.
-      const result = call([...gathered.messages], context)
-      if (isThenable(result)) {
-        promised(result).then(
-          (outcome) => ended(false, outcome),
-          (error: unknown) => ended(true, error),
-        )
-      } else ended(false, result)
+      result = call([...gathered.messages], context)
+      waits = isThenable(result)
     } catch (error) {
-      ended(true, error)
+      return ended(true, error)
     }
+    if (!waits) return ended(false, result)
+    promised(result as PromiseLike<unknown>).then(
+      (outcome) => ended(false, outcome),
+      (error: unknown) => ended(true, error),
+    )
   }
 
   /**

@@ -15,6 +15,13 @@ export interface Gathered {
   lanes: Lane[]
 }
 
+/** One message of a {@link Gathered}. */
+export interface GatheredEntry {
+  readonly message: HandedMessage
+  readonly intake: PartitionIntake
+  readonly lane: Lane
+}
+
 /** Gathers messages into arrays: until one is full, or its first message has waited long enough. */
 export class BatchGatherer {
   readonly #settings: BatchSettings
@@ -68,15 +75,16 @@ export class BatchGatherer {
     return gathered
   }
 
-  /** Takes the messages of a partition out; returns the lane of each. */
-  remove(intake: PartitionIntake): Lane[] {
+  /** Takes messages out again; returns them in their order. */
+  remove(matches: (intake: PartitionIntake, key: string | undefined) => boolean): GatheredEntry[] {
     const { messages, intakes, lanes } = this.#gathered
-    const removed = lanes.filter((_, i) => intakes[i] === intake)
+    const entries = messages.map((message, i) => ({ message, intake: intakes[i]!, lane: lanes[i]! }))
+    const removed = entries.filter(({ intake, message }) => matches(intake, message.key))
+    if (removed.length === 0) return removed
     // Lanes know this array by identity, so it is changed in place.
-    const kept = messages.map((message, i) => ({ message, intake: intakes[i]!, lane: lanes[i]! }))
     messages.length = intakes.length = lanes.length = 0
-    for (const entry of kept) {
-      if (entry.intake === intake) continue
+    for (const entry of entries) {
+      if (removed.includes(entry)) continue
       messages.push(entry.message)
       intakes.push(entry.intake)
       lanes.push(entry.lane)

@@ -65,8 +65,8 @@ export interface Deliveries {
   ): void
   /** Calls the handler with what was gathered, if its time has come. */
   flush(): void
-  /** Gives back what was gathered of a partition and not handed out. */
-  release(intake: PartitionIntake): void
+  /** Puts back what was gathered and not handed out, where `matches` says so of its partition and key. */
+  release(matches: (intake: PartitionIntake, key: string | undefined) => boolean): void
   /** Aborts the signals of what runs, and says what that is. */
   abort(reason: QueueError): LeftRunning[]
 }

@@ -1,5 +1,5 @@
 import type { Assignment, BrokerTopic, MemberListener, Membership, RecordBatch } from '../contracts/broker.ts'
-import type { QueueError } from '../errors.ts'
+import { isQueueError, type QueueError } from '../errors.ts'
 import type { EventHub } from '../events.ts'
 import type { Runtime } from '../runtime/runtime.ts'
 import { BatchDeliveries } from './batch-deliveries.ts'
@@ -67,6 +67,8 @@ export class Dispatcher implements MemberListener {
   readonly #watchers = new Set<() => void>()
   #concurrency: number
   #isClosing = false
+  /** The last run stopped because the next message had no room to wait. */
+  #isFull = false
   /** A run of the loop is on its way. */
   #scheduled = false
   #failure: QueueError | undefined
@@ -93,7 +95,15 @@ export class Dispatcher implements MemberListener {
       () => this.#settled(),
       (error) => this.lost(error),
     )
-    this.pauses = new PauseDesk(this.lanes, this.#ring, this.#intakes, this.#lanesOfTopic, schedule)
+    this.pauses = new PauseDesk({
+      lanes: this.lanes,
+      ring: this.#ring,
+      intakes: this.#intakes,
+      lanesOfTopic: this.#lanesOfTopic,
+      topics: consumed.map(({ topic }) => topic.name),
+      release: (matches) => this.#deliveries.release(matches),
+      moved: schedule,
+    })
     this.#reader = new LogReader(settings.group, settings.onGap, events, {
       lanes: this.lanes,
       retries: this.retries,
@@ -110,7 +120,11 @@ export class Dispatcher implements MemberListener {
       isByKey: settings.ordering === 'key',
       isOver: () => this.#failure !== undefined,
       finish: (intake, offset) => this.#finish(intake, offset),
-      fail: (lane, entry, error) => this.retries.fail(lane, entry, error),
+      fail: (lane, entry, error) => {
+        // A message that was pulled and not acknowledged in time is given back, not failed.
+        if (this.#isClosing && isQueueError(error, 'CLOSED')) return
+        this.retries.fail(lane, entry, error)
+      },
       ended: () => this.#callEnded(),
     }
     this.#deliveries = settings.batch ? new BatchDeliveries(host, settings.batch, schedule) : new SingleDeliveries(host)
@@ -148,7 +162,7 @@ export class Dispatcher implements MemberListener {
     if (this.pauses.isPaused || this.#isClosing || this.#failure) return true
     if (this.#scheduled || this.lanes.hasReady || this.#deliveries.gathered > 0) return false
     for (const intake of this.#intakes) if (intake.isFetching) return false
-    return this.#ring.size === 0 || !this.lanes.hasRoom
+    return this.#ring.size === 0 || !this.lanes.hasRoom || this.#isFull
   }
 
   /** Calls `look` whenever something moved, until the function that is returned is called. */
@@ -178,7 +192,7 @@ export class Dispatcher implements MemberListener {
   stop(): void {
     this.#isClosing = true
     this.retries.stop()
-    for (const intake of this.#intakes) this.#deliveries.release(intake)
+    this.#deliveries.release(() => true)
     this.look()
   }
 
@@ -197,6 +211,7 @@ export class Dispatcher implements MemberListener {
       const intake = new PartitionIntake(number, assignment, consumed, this.#lanesFor(assignment.topic))
       this.#numbered[number] = intake
       this.#intakes.add(intake)
+      intake.isPaused = this.pauses.holdsPartition(assignment.topic.name, assignment.partition)
       intake.stopWatching = assignment.topic.watch(assignment.partition, () => this.#arrived(intake))
       this.#ring.add(intake)
     }
@@ -238,6 +253,7 @@ export class Dispatcher implements MemberListener {
   readonly #run = (): void => {
     this.#scheduled = false
     if (this.#failure) return
+    this.#isFull = false
     this.#deliveries.begin()
     const startedAt = this.#runtime.monotonic()
     let steps = 0
@@ -277,12 +293,17 @@ export class Dispatcher implements MemberListener {
         if (!this.#reader.fetch(intake)) this.#ring.remove(intake)
         if (!intake.atRecord()) continue
       }
-      this.#admit(intake, intake.source!, intake.index++)
-      return true
+      if (this.#admit(intake, intake.source!, intake.index)) {
+        intake.index++
+        return true
+      }
+      this.#isFull = true
+      return false
     }
   }
 
-  #admit(intake: PartitionIntake, source: BatchSource, index: number): void {
+  /** False when the message has to wait in the log, because its lane has no room. */
+  #admit(intake: PartitionIntake, source: BatchSource, index: number): boolean {
     const { batch } = source
     const key = this.#laneKey(batch, index)
     const lane = key === undefined || intake.lanes.size === 0 ? undefined : intake.lanes.get(key)
@@ -292,9 +313,16 @@ export class Dispatcher implements MemberListener {
         held.blocked |= blockedBy.pausedKey
         this.lanes.add(held, source, index)
       } else this.#deliveries.start(undefined, intake, batch, index, key, 1)
-    } else if (lane.gathering !== undefined && lane.gathering === this.#deliveries.gathering && lane.isEmpty) {
-      this.#deliveries.start(lane, intake, batch, index, key, 1)
-    } else this.lanes.add(lane, source, index)
+    } else if (this.#isGathering(lane)) this.#deliveries.start(lane, intake, batch, index, key, 1)
+    else if (this.lanes.hasRoomIn(lane)) this.lanes.add(lane, source, index)
+    else return false
+    return true
+  }
+
+  /** Whether the array that is being gathered may take one more message of this lane. */
+  #isGathering(lane: Lane): boolean {
+    if (lane.gathering === undefined || lane.gathering !== this.#deliveries.gathering) return false
+    return lane.blocked === 0 && lane.isEmpty
   }
 
   #laneKey(batch: RecordBatch, index: number): string | undefined {
@@ -302,8 +330,18 @@ export class Dispatcher implements MemberListener {
     return this.settings.ordering === 'partition' ? wholePartition : undefined
   }
 
-  /** Starts the next message of a lane that is ready. */
+  /** Starts the next message of a lane that is ready; where arrays are gathered, as many as fit. */
   #startLane(lane: Lane): void {
+    do this.#startNext(lane)
+    while (
+      lane.gathering !== undefined &&
+      lane.gathering === this.#deliveries.gathering &&
+      lane.blocked === 0 &&
+      !lane.isEmpty
+    )
+  }
+
+  #startNext(lane: Lane): void {
     const { retry } = lane
     const number = retry?.intake ?? (lane.count > 0 ? this.lanes.front(lane).source.intake : lane.deferred!.source)
     const intake = this.#numbered[number]!
@@ -350,7 +388,7 @@ export class Dispatcher implements MemberListener {
     this.#ring.remove(intake)
     intake.isEnded = true
     intake.stopWatching()
-    this.#deliveries.release(intake)
+    this.#deliveries.release((other) => other === intake)
     const lanes = new Set([...this.retries.lanes, ...intake.held.splice(0)])
     const maps = this.settings.ordering === 'partition' ? [intake.lanes] : this.#lanesOfTopic.values()
     for (const map of maps) for (const lane of map.values()) lanes.add(lane)

@@ -108,6 +108,11 @@ export class KeyLanes {
     return this.#deferred < this.#limits.maxDeferredMessages || this.#hasSlot
   }
 
+  /** Whether one more message can wait in this lane. */
+  hasRoomIn(lane: Lane): boolean {
+    return this.#deferred < this.#limits.maxDeferredMessages || this.#canHold(lane)
+  }
+
   get hasReady(): boolean {
     return this.#firstReady !== undefined
   }
@@ -126,11 +131,14 @@ export class KeyLanes {
 
   /** Queues a message behind the others of its lane. */
   add(lane: Lane, source: BatchSource, index: number): void {
-    const waiting = lane.deferred !== undefined && lane.deferred.size > 0
-    if (waiting || lane.blocked !== 0 || lane.count >= this.#share || !this.#hasSlot) {
-      this.#defer(lane, source.intake, source.batch.offsetAt(index))
-    } else this.#hold(lane, source, index)
+    if (this.#canHold(lane)) this.#hold(lane, source, index)
+    else this.#defer(lane, source.intake, source.batch.offsetAt(index))
     this.refresh(lane)
+  }
+
+  /** Whether the next message of the lane may be kept in memory, behind nothing of which only the offset is kept. */
+  #canHold(lane: Lane): boolean {
+    return lane.deferred === undefined && lane.blocked === 0 && lane.count < this.#share && this.#hasSlot
   }
 
   /** Puts a lane into the queue of ready ones if it may start something, or out of use if it has nothing left. */

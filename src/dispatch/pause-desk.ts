@@ -3,28 +3,33 @@ import type { IntakeRing } from './intake-ring.ts'
 import { blockedBy, type KeyLanes, type Lane } from './key-lanes.ts'
 import type { PartitionIntake } from './partition-intake.ts'
 
-/** What is paused: everything, partitions, or keys. Pausing hands out nothing new; what runs goes on. */
+/** What pausing needs of the loop around it. */
+export interface PauseHost {
+  readonly lanes: KeyLanes
+  readonly ring: IntakeRing
+  readonly intakes: Iterable<PartitionIntake>
+  readonly lanesOfTopic: ReadonlyMap<BrokerTopic, Map<string, Lane>>
+  /** Names of the topics that are consumed. */
+  readonly topics: readonly string[]
+  /** Puts back what was gathered for a call that has not been made. */
+  readonly release: (matches: (intake: PartitionIntake, key: string | undefined) => boolean) => void
+  /** Something may be handed out again. */
+  readonly moved: () => void
+}
+
+/**
+ * What is paused: everything, partitions, or keys. Pausing hands out nothing new; what runs goes on. A pause outlives a
+ * seek and a change of owners.
+ */
 export class PauseDesk {
   isPaused = false
   readonly #keys = new Set<string>()
-  readonly #lanes: KeyLanes
-  readonly #ring: IntakeRing
-  readonly #intakes: Iterable<PartitionIntake>
-  readonly #lanesOfTopic: ReadonlyMap<BrokerTopic, Map<string, Lane>>
-  readonly #onReady: () => void
+  /** Paused partitions, as `topic/partition`. */
+  readonly #partitions = new Set<string>()
+  readonly #host: PauseHost
 
-  constructor(
-    lanes: KeyLanes,
-    ring: IntakeRing,
-    intakes: Iterable<PartitionIntake>,
-    lanesOfTopic: ReadonlyMap<BrokerTopic, Map<string, Lane>>,
-    onReady: () => void,
-  ) {
-    this.#lanes = lanes
-    this.#ring = ring
-    this.#intakes = intakes
-    this.#lanesOfTopic = lanesOfTopic
-    this.#onReady = onReady
+  constructor(host: PauseHost) {
+    this.#host = host
   }
 
   pause(): void {
@@ -33,40 +38,44 @@ export class PauseDesk {
 
   resume(): void {
     this.isPaused = false
-    this.#onReady()
+    this.#host.moved()
   }
 
   pausePartition(topic: string | undefined, partition: number): void {
+    for (const name of this.#named(topic)) this.#partitions.add(`${name}/${partition}`)
     for (const intake of this.#matching(topic, partition)) {
       intake.isPaused = true
-      this.#ring.remove(intake)
+      this.#host.ring.remove(intake)
+      this.#host.release((other) => other === intake)
     }
   }
 
   resumePartition(topic: string | undefined, partition: number): void {
+    for (const name of this.#named(topic)) this.#partitions.delete(`${name}/${partition}`)
     for (const intake of this.#matching(topic, partition)) {
       intake.isPaused = false
-      this.#ring.add(intake)
+      this.#host.ring.add(intake)
       for (const lane of intake.held.splice(0)) this.#unblock(lane, blockedBy.pausedPartition)
     }
-    this.#onReady()
+    this.#host.moved()
   }
 
   pauseKey(key: string): void {
     this.#keys.add(key)
-    for (const lanes of this.#lanesOfTopic.values()) {
+    for (const lanes of this.#host.lanesOfTopic.values()) {
       const lane = lanes.get(key)
       if (lane) lane.blocked |= blockedBy.pausedKey
     }
+    this.#host.release((_, gathered) => gathered === key)
   }
 
   resumeKey(key: string): void {
     this.#keys.delete(key)
-    for (const lanes of this.#lanesOfTopic.values()) {
+    for (const lanes of this.#host.lanesOfTopic.values()) {
       const lane = lanes.get(key)
       if (lane) this.#unblock(lane, blockedBy.pausedKey)
     }
-    this.#onReady()
+    this.#host.moved()
   }
 
   /** Whether messages of a key have to wait. */
@@ -74,22 +83,31 @@ export class PauseDesk {
     return this.#keys.size > 0 && this.#keys.has(key)
   }
 
+  /** Whether a partition is paused, to be asked when it is granted. */
+  holdsPartition(topic: string, partition: number): boolean {
+    return this.#partitions.has(`${topic}/${partition}`)
+  }
+
   /** Puts a lane aside whose next message belongs to a paused partition; false when it may go on. */
   holds(lane: Lane, intake: PartitionIntake): boolean {
     if (!intake.isPaused) return false
     lane.blocked |= blockedBy.pausedPartition
-    this.#lanes.deferAll(lane)
+    this.#host.lanes.deferAll(lane)
     intake.held.push(lane)
     return true
   }
 
   #unblock(lane: Lane, reason: number): void {
     lane.blocked &= ~reason
-    this.#lanes.refresh(lane)
+    this.#host.lanes.refresh(lane)
+  }
+
+  #named(topic: string | undefined): readonly string[] {
+    return topic === undefined ? this.#host.topics : [topic]
   }
 
   #matching(topic: string | undefined, partition: number): PartitionIntake[] {
-    return [...this.#intakes].filter(({ assignment }) => {
+    return [...this.#host.intakes].filter(({ assignment }) => {
       return assignment.partition === partition && (topic === undefined || assignment.topic.name === topic)
     })
   }

@@ -21,5 +21,5 @@ export function decideRetry(policy: RetryPolicy, attempt: number, random: number
   // Doubling ends long before 2 ** 1024, which is Infinity: 0 times that would be no number.
   const grown = policy.type === 'fixed' ? policy.delayMs : policy.delayMs * 2 ** Math.min(attempt - 1, 64)
   const delayMs = Math.min(policy.maxDelayMs, grown)
-  return { outcome: 'retry', delayMs: delayMs * (1 + policy.jitter * (2 * random - 1)) }
+  return { outcome: 'retry', delayMs: Math.min(policy.maxDelayMs, delayMs * (1 + policy.jitter * (2 * random - 1))) }
 }

@@ -17,6 +17,7 @@ export class Settler {
   readonly #onFailure: (error: QueueError) => void
   #membership: Membership | undefined
   #underWay = false
+  #isStopped = false
   #started = 0
   #completed = 0
   /** Who waits until so many settlements are complete. */
@@ -61,6 +62,7 @@ export class Settler {
 
   /** Resolves when everything that is finished now is settled, or can't be any more. */
   flush(): Promise<void> {
+    if (this.#isStopped) return Promise.resolve()
     this.settle()
     let target = this.#started
     if (this.#underWay) for (const intake of this.#intakes()) if (intake.finished.length > 0) target = this.#started + 1
@@ -70,6 +72,7 @@ export class Settler {
 
   /** Gives up: nothing can be settled any more. */
   stop(): void {
+    this.#isStopped = true
     this.unsettled = 0
     this.#membership = undefined
     this.#tell(Infinity)

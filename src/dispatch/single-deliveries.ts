@@ -59,23 +59,25 @@ export class SingleDeliveries implements Deliveries {
     const startedAt = calls <= timedFirst || calls % callsPerSample === 0 ? host.runtime.monotonic() : 0
     let message: HandedMessage
     let result: unknown
+    let waits: boolean
     const context = new CallContext(attempt, intake.assignment.fence)
     try {
       message = readMessage(intake, batch, index, key, attempt)
       result = this.#handler(message, context)
+      waits = isThenable(result)
     } catch (error) {
       const failing = lane ?? host.lanes.open(laneKey, intake.lanes)
       host.fail(failing, { intake, offset: batch.offsetAt(index), key, attempt }, error)
       return host.lanes.refresh(failing)
     }
-    if (isThenable(result)) {
+    if (waits) {
       const busy = lane ?? host.lanes.open(laneKey, intake.lanes)
       busy.isBusy = true
       intake.running++
       this.running++
       const call = this.#spare.pop() ?? this.#newCall()
       call.begin(context, busy, intake, message.offset, key, startedAt)
-      promised(result).then(call.onFulfilled, call.onRejected)
+      promised(result as PromiseLike<unknown>).then(call.onFulfilled, call.onRejected)
       return
     }
     if (startedAt !== 0) host.latency.record(host.runtime.monotonic() - startedAt)

@@ -120,18 +120,17 @@ export class EmbeddedBroker implements Broker {
     const topic = this.#topics.get(name)
     if (!topic) throw new QueueError('TOPIC_NOT_FOUND', `there is no topic ${name}`, { topic: name })
     const error = new QueueError('TOPIC_DELETED', `topic ${name} was deleted`, { topic: name })
-    // Batches that are still on their way go first: the removal must find all of them.
-    topic.end(error)
-    await this.#commit.flush()
+    // All at once, before anything is awaited: a new topic of that name is another one, with other numbers.
     this.#topics.delete(name)
+    topic.end(error)
     this.#mark((writes) => {
       writes.remove('meta', topicKey(name))
-      for (const group of this.#groups.values()) group.erase(writes, topic)
       this.#catalog.removePartitions(writes, topic.partitionIds)
     })
     for (const group of this.#groups.values()) group.lose(error, topic)
-    for (const log of topic.logs) log.release()
     await this.#commit.flush()
+    for (const log of topic.logs) log.release()
+    // Batches that were on their way are on disk now, so that the sweep finds all of them.
     this.#maintenance.sweepRemoved()
     this.#events.emit('topic:deleted', { topic: name })
   }

@@ -3,6 +3,7 @@ import type {
   Backlog,
   EncodedRecord,
   FetchResult,
+  FinishedView,
   OffsetRange,
   TopicSettings,
 } from '../contracts/broker.ts'
@@ -107,12 +108,15 @@ export class EmbeddedTopic implements GroupTopic {
     await this.#context.commit.flush()
   }
 
-  backlogFrom(partition: number, offset: number, finishedAbove: number): Backlog {
+  backlog(partition: number, finished: FinishedView): Backlog {
     const log = this.logs[partition]!
     const { start, end } = log.offsets
-    const first = Math.max(offset, start)
-    const count = Math.max(0, end - first - finishedAbove)
-    if (count === 0) return { count: 0, bytes: 0, oldestTimestamp: undefined }
+    let first = Math.max(finished.position, start)
+    const done = first === finished.position ? finished.above : finished.countIn(first, end)
+    const count = end - first - done
+    if (count <= 0) return { count: 0, bytes: 0, oldestTimestamp: undefined }
+    // A trim may have moved the start into the finished ones.
+    while (finished.has(first)) first++
     return { count, bytes: log.bytesFrom(first), oldestTimestamp: log.timestampAt(first) }
   }
 

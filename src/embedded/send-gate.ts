@@ -129,6 +129,8 @@ export class SendGate {
     const full = diskFreeBytes < this.#limits.minFreeBytes
     if (full === this.#full) return
     this.#full = full
+    // Nothing would wake those who wait: they are told, and may send again when there is space.
+    if (full) this.shut(storeFull(this.#limits.minFreeBytes))
     this.#source.fullChanged(full, diskFreeBytes)
   }
 }

@@ -47,7 +47,7 @@ class LogWalk {
   readonly #name: string
   readonly #end: number
   #from = 0
-  /** Where the next batch has to begin; unknown before the first one and after damage. */
+  /** Where the next batch has to begin, at the latest; unknown after damage. */
   #expected: number | undefined
   #timestamp = 0
 
@@ -55,7 +55,8 @@ class LogWalk {
     this.#broker = broker
     this.#log = log
     this.#name = name
-    this.#end = log.offsets.end
+    this.#end = log.flushedEnd
+    this.#expected = log.offsets.start
   }
 
   slice(): void {
@@ -69,11 +70,9 @@ class LogWalk {
     }
     if (page.length === batchesPerSlice) return
     this.isDone = true
-    if (this.#expected !== undefined && this.#expected < this.#end) {
-      this.damages.push(`${this.#name}: nothing holds offsets [${this.#expected}, ${this.#end})`)
-    } else if (this.batches === 0 && this.#log.offsets.start < this.#end) {
-      this.damages.push(`${this.#name}: nothing holds offsets [${this.#log.offsets.start}, ${this.#end})`)
-    }
+    // What retention removes meanwhile is no damage.
+    const from = Math.max(this.#expected ?? this.#end, this.#log.offsets.start)
+    if (from < this.#end) this.damages.push(`${this.#name}: nothing holds offsets [${from}, ${this.#end})`)
   }
 
   #check(offset: number, value: Buffer): void {
@@ -86,8 +85,10 @@ class LogWalk {
     }
     const batch = new StoredBatch(value)
     this.messages += batch.count
-    if (this.#expected !== undefined && this.#expected !== offset) {
-      this.damages.push(`${this.#name}: batch at offset ${offset} should begin at ${this.#expected}`)
+    const isFirst = this.batches === 1
+    const expected = this.#expected === undefined ? offset : Math.max(this.#expected, this.#log.offsets.start)
+    if (offset > expected || (!isFirst && offset < this.#expected!)) {
+      this.damages.push(`${this.#name}: batch at offset ${offset} should begin at ${expected}`)
     }
     if (batch.timestamp < this.#timestamp) this.damages.push(`${this.#name}: batch at offset ${offset}: time goes back`)
     this.#expected = batch.nextOffset

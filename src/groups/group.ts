@@ -62,8 +62,12 @@ export class Group implements Contributor {
   readonly #context: GroupContext
   readonly #members: Member[] = []
   readonly #places = new Map<number, Place>()
+  /** Progress whose rows the next commit removes, because the topic is gone. */
+  #obsolete: Progress[] = []
   /** Progress with changes for the next commit. */
   readonly #changed = new Set<Progress>()
+  /** Members that are on their way in. */
+  #joining = 0
   #memberCount = 0
   #grants = 0
   #isNew: boolean
@@ -101,14 +105,15 @@ export class Group implements Contributor {
       position: progress.position,
       finishedAbove: progress.above,
       owner: owner?.id,
-      backlog: topic.backlogFrom(partition, progress.position, progress.above),
+      backlog: topic.backlog(partition, progress.finished),
     }))
   }
 
   /** Adds a member; resolves when the group's positions are stored. */
   async join(request: JoinRequest): Promise<Membership> {
     const topics = request.topics as readonly GroupTopic[]
-    const starts = await this.#starts(topics, request.from)
+    this.#joining++
+    const starts = await this.#starts(topics, request.from).finally(() => this.#joining--)
     this.#checkTopics(topics)
     for (const [topic, offsets] of starts) this.#begin(topic, offsets)
     const member: Member = { id: `${this.name}-${++this.#memberCount}`, topics, listener: request.listener }
@@ -158,20 +163,22 @@ export class Group implements Contributor {
       for (const place of this.#placesOf(member)) this.#disown(place)
       member.listener.lost(error)
     }
-    if (topic) {
-      for (const id of topic.partitionIds) this.#places.delete(id)
-      this.#rebalance()
+    if (topic === undefined) return
+    for (const id of topic.partitionIds) {
+      const place = this.#places.get(id)
+      if (place === undefined) continue
+      this.#places.delete(id)
+      this.#changed.delete(place.progress)
+      this.#obsolete.push(place.progress)
     }
+    this.#context.commit.mark(this)
+    this.#rebalance()
   }
 
-  /** Removes all rows of the group, or those it keeps for one topic. */
-  erase(writes: WriteBatch, topic?: GroupTopic): void {
-    for (const { progress, topic: of } of this.#places.values()) {
-      if (topic && of !== topic) continue
-      progress.erase(writes)
-      this.#changed.delete(progress)
-    }
-    if (!topic) writes.remove('meta', groupKey(this.name))
+  /** Removes all rows of the group. */
+  erase(writes: WriteBatch): void {
+    for (const { progress } of this.#places.values()) progress.erase(writes)
+    writes.remove('meta', groupKey(this.name))
   }
 
   /** Names of the topics that members consume now. */
@@ -185,12 +192,14 @@ export class Group implements Contributor {
   }
 
   get hasMembers(): boolean {
-    return this.#members.length > 0
+    return this.#members.length > 0 || this.#joining > 0
   }
 
   contribute(writes: WriteBatch): void {
     if (this.#isNew) writes.put('meta', groupKey(this.name), Buffer.from(JSON.stringify({ id: this.id })))
     this.#isNew = false
+    for (const progress of this.#obsolete) progress.erase(writes)
+    this.#obsolete = []
     for (const progress of this.#changed) progress.write(writes)
     this.#changed.clear()
   }

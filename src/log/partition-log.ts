@@ -81,6 +81,11 @@ export class PartitionLog implements Contributor, TailOwner {
     return { start: this.#start, end: this.#visibleEnd }
   }
 
+  /** Everything below is on disk. */
+  get flushedEnd(): number {
+    return this.#flushedEnd
+  }
+
   /** The offset that the next append gets, flushed or not. */
   get end(): number {
     return this.#end

@@ -21,11 +21,11 @@ export const flag = { textValues: 1, asciiValues: 2, asciiKeys: 4, keys: 8, head
 
 /** Places of the header's fields. */
 export const at = {
-  magic: 0,
-  version: 1,
-  flags: 2,
-  contentTypeLength: 3,
-  crc: 4,
+  crc: 0,
+  magic: 4,
+  version: 5,
+  flags: 6,
+  contentTypeLength: 7,
   count: 8,
   epoch: 12,
   baseOffset: 16,
@@ -49,7 +49,7 @@ const copyBytes = 4000
 
 /** The checksum covers everything behind its own field. */
 export function checksum(encoded: Uint8Array): number {
-  return crc32c(encoded.subarray(at.count) as Buffer)
+  return crc32c(encoded.subarray(at.magic) as Buffer)
 }
 
 /** A batch of one partition over its encoded bytes. Immutable: what it hands out are copies or frozen values. */

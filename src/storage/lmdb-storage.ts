@@ -96,6 +96,7 @@ class LmdbStorage implements Storage {
   #environment: Environment
   /** Raised by each commit, in the store and here. */
   #sequence = 0
+  #silencing = false
   #upkeep: Timer
   /** The last of backup, compact and verify, over or not. */
   #longTask: Promise<void> = Promise.resolve()
@@ -228,7 +229,7 @@ class LmdbStorage implements Storage {
     this.#keepRoom(writes)
     const { tables, commits } = this.#environment
     const expected = this.#sequence++
-    return commits.ifVersion(sequenceKey, expected, () => {
+    const answer = commits.ifVersion(sequenceKey, expected, () => {
       for (let i = 0; i < writes.keys.length; i++) {
         const table = tables[writes.tables[i] as Table]
         const key = writes.keys[i] as Uint8Array
@@ -237,6 +238,23 @@ class LmdbStorage implements Storage {
         else void table.put(key, value)
       }
       void commits.put(sequenceKey, noBytes, expected + 1)
+    })
+    this.#silence()
+    return answer
+  }
+
+  /**
+   * For each transaction lmdb makes a promise of its own, now for a large batch and at the end of the turn for a small
+   * one. Nobody gets it, and when the transaction fails its rejection would end the process as an unhandled one.
+   */
+  #silence(): void {
+    const silence = (): void => void this.#environment.root.committed.then(ignore, ignore)
+    silence()
+    if (this.#silencing) return
+    this.#silencing = true
+    this.#runtime.later('commit issued', () => {
+      this.#silencing = false
+      silence()
     })
   }
 
@@ -311,6 +329,8 @@ class LmdbStorage implements Storage {
     return this.#open().tables[table]
   }
 }
+
+function ignore(): void {}
 
 function noRoom(room: number, needed: number): Error {
   return Object.assign(new Error(`${room} bytes are free, ${needed} are needed`), { code: 'ENOSPC' })

@@ -63,7 +63,7 @@ export function withCode(code: string): { code: string } {
 /** A member of a group that does what a case tells it and writes down what it is told. */
 export class TestMember implements MemberListener {
   /** Partitions that it may hand out, by number. */
-  readonly owned = new Map<number, Assignment>()
+  readonly owned: Map<number, Assignment> = new Map()
   readonly log: string[] = []
   lostWith: QueueError | undefined
   membership!: Membership
