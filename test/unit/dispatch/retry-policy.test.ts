@@ -57,6 +57,8 @@ describe('retry policy', () => {
 
   test('jitter spreads the wait evenly around its middle', () => {
     const waits = [0, 0.25, 0.5, 0.75].map((random) => decideRetry({ ...policy, jitter: 0.2 }, 1, random))
-    expect(waits.map((wait) => (wait.outcome === 'retry' ? Math.round(wait.delayMs) : undefined))).toEqual([80, 90, 100, 110])
+    expect(waits.map((wait) => (wait.outcome === 'retry' ? Math.round(wait.delayMs) : undefined))).toEqual([
+      80, 90, 100, 110,
+    ])
   })
 })
