@@ -42,13 +42,14 @@ export interface QueueEvents {
   }
   /** A subscription ended by itself, because of `error`. */
   'subscription:ended': { readonly group: string; readonly error: QueueError }
-  /** Free disk space fell below the reserve: sends are refused until {@link QueueEvents.'store:available'}. */
+  /** Free disk space fell below the reserve: sends are refused until `store:available`. */
   'store:full': { readonly freeBytes: number }
   'store:available': { readonly freeBytes: number }
   /** The store stopped itself; reopen the queue in a new process. */
   'store:failed': { readonly error: QueueError }
 }
 
+/** The name of an event in {@link QueueEvents}. */
 export type QueueEventName = keyof QueueEvents
 
 /** Every event is published on the `node:diagnostics_channel` of this prefix too: `lanemq:message:failed` and so on. */

@@ -10,7 +10,11 @@ export interface OutgoingMessage<V> {
   readonly key?: string | undefined
   readonly value: V
   readonly headers?: Headers | undefined
-  /** Puts the message into this partition instead of the one its key hashes to. Range: 0 to `partitions - 1`. */
+  /**
+   * Puts the message into this partition instead of the one its key hashes to. Range: 0 to `partitions - 1`.
+   *
+   * @defaultValue by the key, with Kafka's hash; without a key a partition that sticks for a batch's worth of bytes
+   */
   readonly partition?: number | undefined
 }
 
@@ -23,15 +27,18 @@ export interface SendResult {
   readonly timestamp: number
   /** The level that was reached when the send settled; `memory` where the store keeps nothing on disk. */
   readonly acks: Acks | 'memory'
-  /** Whether an earlier message had the same id, so that nothing was appended. */
+  /** Whether nothing was appended because the message was there already. Always false in this version. */
   readonly duplicate: boolean
 }
 
 /**
  * What a send waits for.
  *
- * - `flushed`: on disk, survives power loss.
- * - `buffered`: accepted in order; on disk with the next group commit; lost if the process dies before.
+ * - `flushed`: on disk, survives power loss. Handlers get the message after that.
+ * - `buffered`: accepted in order; on disk with the next group commit; lost if the process dies before. Handlers may get
+ *   the message earlier than that.
+ *
+ * @remarks Semantics: Kafka `acks`; differs: the levels are those of one disk, not of replicas.
  */
 export type Acks = 'flushed' | 'buffered'
 

@@ -3,6 +3,7 @@ export interface StandardSchema<V> {
   readonly '~standard': {
     readonly version: 1
     readonly vendor: string
+    /** Checks a value, and may change it; what it gives back is stored. It has to answer at once here. */
     validate(value: unknown): StandardResult<V> | Promise<StandardResult<V>>
   }
 }

@@ -40,11 +40,12 @@ export class Group {
     await this.#broker.seek(this.name, to, where)
   }
 
-  /** Pauses every subscription of the group in this process. */
+  /** Pauses every subscription that the group has now. Not stored. */
   pause(): void {
     for (const subscription of this.#subscriptions()) subscription.pause()
   }
 
+  /** Undoes {@link Group.pause}. */
   resume(): void {
     for (const subscription of this.#subscriptions()) subscription.resume()
   }

@@ -64,9 +64,12 @@ export class MessageQueue {
   }
 
   /**
-   * Creates a topic, or opens it and checks that it is what was asked for.
+   * Creates a topic, or opens it and checks that it is what was asked for. A new one is on disk when this resolves.
    *
-   * @throws `TOPIC_CONFLICT` when it exists with another number of partitions or another codec
+   * `V` is the type of its values; nothing checks it, unless {@link TopicOptions.schema} does.
+   *
+   * @throws `TOPIC_CONFLICT` when it exists with another number of partitions or another codec; `INVALID_NAME`,
+   * `INVALID_OPTION`, `CLOSED`
    */
   async topic<V = unknown>(name: string, options?: TopicOptions<V>): Promise<Topic<V>> {
     this.#assertOpen()
@@ -153,13 +156,23 @@ export class MessageQueue {
     return this.#stats.take(this.#broker, this.#subscriptions.values(), this.#parts.store.stats())
   }
 
-  /** Writes a consistent copy of the live store into a directory that is absent or empty. @throws `UNSUPPORTED` in memory */
+  /**
+   * Writes a consistent copy of the live store, with everything sent before, into a directory that is absent or empty.
+   * {@link open} opens it. Sends and handlers go on meanwhile.
+   *
+   * @throws `INVALID_OPTION` when the directory holds something; `STORE_FULL`, `STORE_UNWRITABLE`; `UNSUPPORTED` in memory
+   */
   async backup(path: string): Promise<void> {
     this.#assertOpen()
     await this.#parts.store.backup(path)
   }
 
-  /** Rewrites the store without its free space; commits wait meanwhile. Resolves to its size before and after, in bytes. */
+  /**
+   * Rewrites the store without its free space. Commits wait meanwhile, and the disk needs room for the copy. Resolves to the
+   * size before and after, in bytes.
+   *
+   * @throws `STORE_FULL`, `STORE_UNWRITABLE`; nothing has changed then
+   */
   async compact(): Promise<{ before: number; after: number }> {
     this.#assertOpen()
     return this.#parts.store.compact()
@@ -177,6 +190,7 @@ export class MessageQueue {
     return this
   }
 
+  /** Calls `listener` no more. */
   off<N extends QueueEventName>(name: N, listener: (payload: QueueEvents[N]) => void): this {
     this.#parts.events.off(name, listener)
     return this
@@ -192,6 +206,7 @@ export class MessageQueue {
     return (this.#closing ??= this.#close(timeoutMs!))
   }
 
+  /** As {@link MessageQueue.close}, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close().then(() => {})
   }

@@ -159,13 +159,18 @@ export interface SendOptions {
    * @defaultValue `'flushed'`
    */
   readonly acks?: Acks
-  /** Stops a send that still waits for its turn; one that was accepted is not taken back. */
+  /** Takes back a send that still waits for its turn (`ABORTED`); one that was accepted stays. */
   readonly signal?: AbortSignal
 }
 
 /** Options of {@link Topic.subscribe} and {@link MessageQueue.subscribe}. */
 export interface SubscribeOptions {
-  /** Where a group begins that has no position yet; required then, stored for all partitions at once, ignored later. */
+  /**
+   * Where a group begins that has no position yet; required then, stored for all partitions at once, ignored later.
+   *
+   * @remarks Semantics: Kafka `auto.offset.reset`; differs: there is no default, and it is kept, so a partition that nobody
+   * read from does not begin elsewhere after a restart.
+   */
   readonly from?: StartPosition
   /**
    * What is handled one at a time, in offset order: messages of one key, of one partition, or nothing.
@@ -174,22 +179,23 @@ export interface SubscribeOptions {
    */
   readonly ordering?: 'key' | 'partition' | 'unordered'
   /**
-   * Handlers that may run at once; see {@link Subscription.setConcurrency}.
+   * Handlers that may run at once, over all partitions; see {@link Subscription.setConcurrency}. With `batch` it counts
+   * arrays. Without a handler it is how many messages may be out and not acknowledged.
    *
    * @defaultValue `16`
    * @remarks Range: 1 to 100_000.
    */
   readonly concurrency?: number
   /**
-   * How often a message is tried before its key is stopped.
+   * How often a message is tried before its key is stopped (see {@link Subscription.stopped}); 1 means never again.
    *
    * @defaultValue `10`
-   * @remarks Range: 1 to `Infinity`.
+   * @remarks Range: 1 to `Infinity`. Attempts are counted in memory: after a restart they begin with 1.
    */
   readonly attempts?: number
   /** How long to wait between attempts. @defaultValue exponential from 100 ms to 30 s with jitter 0.2 */
   readonly backoff?: BackoffOptions
-  /** Hand out arrays instead of single messages. */
+  /** Hand out arrays instead of single messages. @defaultValue single messages */
   readonly batch?: BatchOptions
   /**
    * What to do when retention removed messages that the group had not finished: stop with `GAP`, or skip them with an
@@ -219,7 +225,7 @@ export interface SubscribeOptions {
    * @remarks Range: 0 to 100_000_000.
    */
   readonly maxDeferredMessages?: number
-  /** Closes the subscription when aborted. */
+  /** Closes the subscription when aborted, as {@link Subscription.close} without options does. */
   readonly signal?: AbortSignal
 }
 
@@ -235,7 +241,7 @@ export interface BackoffOptions {
    */
   readonly delayMs?: number
   /**
-   * The longest wait, in milliseconds.
+   * The longest wait before jitter, in milliseconds.
    *
    * @defaultValue `30_000`
    * @remarks Range: `delayMs` to 86_400_000.
@@ -250,6 +256,7 @@ export interface BackoffOptions {
   readonly jitter?: number
 }
 
+/** How messages are gathered into arrays; see {@link BatchHandler}. */
 export interface BatchOptions {
   /** Most messages in one array. @remarks Range: 1 to 100_000. */
   readonly max: number

@@ -44,6 +44,7 @@ export interface QueueStats {
   readonly store: StoreStats
 }
 
+/** The store in a {@link QueueStats}. */
 export interface StoreStats {
   /** Bytes that the store takes, of which `freeBytes` will be used again. */
   readonly bytes: number

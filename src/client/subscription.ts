@@ -25,6 +25,7 @@ export interface OwnedPartition {
   readonly fence: number
 }
 
+/** Options of {@link Subscription.close}. */
 export interface CloseOptions {
   /**
    * How long to wait for handlers that run, in milliseconds. What still runs then has its signal aborted and is reported.
@@ -92,7 +93,10 @@ export class Subscription {
     return this.#dispatcher.assignments.map(({ topic, partition, fence }) => ({ topic: topic.name, partition, fence }))
   }
 
-  /** Hands out nothing more of all, a partition or a key, until {@link Subscription.resume}. What runs goes on. */
+  /**
+   * Hands out nothing more of all, a partition or a key, until {@link Subscription.resume}. What runs goes on. Holds for
+   * this subscription only, and is not stored.
+   */
   pause(target?: PauseTarget): void {
     const { topic, partition, key } = resolveTarget(target, 'pause')
     if (key !== undefined) this.#dispatcher.pauses.pauseKey(key)
@@ -110,7 +114,9 @@ export class Subscription {
 
   /**
    * Moves the whole group, in all partitions or one: waits for what runs there, then goes on from the new place. Forgets
-   * what was finished above it.
+   * what was finished above it. Durable when it resolves.
+   *
+   * @throws `OFFSET_OUT_OF_RANGE` when an offset does not exist in one of the partitions, `INVALID_OPTION`, `CLOSED`
    */
   async seek(to: StartPosition, where?: { readonly topic?: string; readonly partition?: number }): Promise<void> {
     checkStartPosition(to, 'seek', 'to')
@@ -196,6 +202,7 @@ export class Subscription {
     return (this.#closing ??= this.#close(timeoutMs, abandon))
   }
 
+  /** As {@link Subscription.close}, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close().then(() => {})
   }

@@ -63,6 +63,7 @@ export type FetchResult =
   | { readonly kind: 'empty' }
   | { readonly kind: 'gap'; readonly start: number }
 
+/** The offsets of a partition that can be read. */
 export interface OffsetRange {
   /** First offset that can be read, inclusive. */
   readonly start: number

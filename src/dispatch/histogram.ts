@@ -3,7 +3,7 @@ const bucketsPerDoubling = 8
 const smallest = 0.001
 const bucketCount = bucketsPerDoubling * 40
 
-/** Percentiles of a {@link Histogram}, in milliseconds. */
+/** How long something took, in milliseconds; percentiles are known to within about 9 %. */
 export interface LatencySummary {
   readonly count: number
   readonly mean: number
