@@ -171,7 +171,7 @@ export class MessageQueue {
    * Rewrites the store without its free space. Commits wait meanwhile, and the disk needs room for the copy. Resolves to the
    * size before and after, in bytes.
    *
-   * @throws `STORE_FULL`, `STORE_UNWRITABLE`; nothing has changed then
+   * @throws `STORE_FULL`, `STORE_UNWRITABLE` (nothing has changed then); `STORE_FAILED`
    */
   async compact(): Promise<{ before: number; after: number }> {
     this.#assertOpen()

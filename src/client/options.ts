@@ -241,7 +241,7 @@ export interface BackoffOptions {
    */
   readonly delayMs?: number
   /**
-   * The longest wait before jitter, in milliseconds.
+   * The longest wait, jitter included, in milliseconds.
    *
    * @defaultValue `30_000`
    * @remarks Range: `delayMs` to 86_400_000.
