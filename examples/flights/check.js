@@ -31,10 +31,9 @@ export function check(truth, lives, directory) {
   const checks = Object.entries({ accounts: checkAccounts, alerts: checkAlerts, archive: checkArchive })
   const groups = {}
   for (const [name, checkGroup] of checks) {
-    const handlings = new Handlings(
-      truth,
-      lives.map((life) => life.restored[name]),
-    )
+    const restored = lives.map((life) => life.restored[name])
+    const reported = lives.map((life) => life.positions[name])
+    const handlings = new Handlings(truth, restored, reported)
     const result = checkGroup(truth, lives, join(directory, name), handlings)
     groups[name] = judge(handlings, result)
   }
@@ -62,7 +61,7 @@ function countDifferences(expected, counts) {
 }
 
 function judge(handlings, { wrong, ...results }) {
-  const { handled, lost, outOfOrder, running, repeated, unearned, unneeded } = handlings
+  const { handled, lost, outOfOrder, running, repeated, unearned, unneeded, forgotten } = handlings
   // What ran at the last kill must have been handed out again, all of it; what ran at an earlier one may have had to wait.
   const isRepeatRight = repeated.every((count, kill) => count <= running[kill]) && repeated.at(-1) === running.at(-1)
   return {
@@ -74,8 +73,9 @@ function judge(handlings, { wrong, ...results }) {
     repeated: sum(repeated),
     unearned,
     unneeded,
+    forgotten,
     wrong,
-    ok: lost === 0 && outOfOrder === 0 && isRepeatRight && unearned === 0 && unneeded === 0 && wrong === 0,
+    ok: isRepeatRight && [lost, outOfOrder, unearned, unneeded, forgotten, wrong].every((count) => count === 0),
   }
 }
 

@@ -13,6 +13,8 @@ export class Handlings {
   unearned = 0
   /** Messages that were handed out again although they were stored as finished. */
   unneeded = 0
+  /** Messages that were reported as stored and finished before a kill, and were not so after it. */
+  forgotten = 0
   /** For each kill: messages that had been handed out and were not stored as finished. */
   running = []
   /** For each kill: how many of them were handed out again in the life after it. */
@@ -26,6 +28,8 @@ export class Handlings {
   #handed = 0
   /** For each life, per partition: what the store said was finished when it began. */
   #restored
+  /** The same as of the last report of each life. */
+  #reported
   /** Per airport: the message that runs now, the last one handed out in this life, the last one done for the first time. */
   #running
   #lastHanded
@@ -34,10 +38,12 @@ export class Handlings {
   /**
    * @param {import('./truth.js').Truth} truth
    * @param {{ position: number, finishedAbove: number }[][]} restored
+   * @param {{ position: number, finishedAbove: number }[][]} reported
    */
-  constructor(truth, restored) {
+  constructor(truth, restored, reported) {
     this.#truth = truth
     this.#restored = restored
+    this.#reported = reported
     this.#handedIn = truth.sizes.map((size) => new Uint8Array(size))
     this.#done = truth.sizes.map((size) => new Uint8Array(size))
     const none = () => new Int32Array(truth.airports).fill(-1)
@@ -58,6 +64,8 @@ export class Handlings {
     if (this.#run === 1) return
     const restored = this.#restored[this.#run - 1]
     const finished = countFinished(restored)
+    const reported = countFinished(this.#reported[this.#run - 2])
+    this.forgotten += Math.max(0, reported - finished)
     this.running.push(this.#handed - finished)
     this.repeated.push(0)
     this.unearned += Math.max(finished - this.handled, this.#countUndoneBelow(restored))

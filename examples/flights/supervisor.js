@@ -60,8 +60,8 @@ async function live(life, { directory, records, partitions, kills }, listener) {
 
   const child = fork(worker, [JSON.stringify({ directory, run: life.run, records, partitions, batchSize })])
   child.on('message', (message) => {
-    life.acked = message.acked
-    life.positions = message.positions
+    life.acked = message.acked ?? life.acked
+    life.positions = message.positions ?? life.positions
     if (message.type === 'opened') {
       life.present = message.acked
       life.restored = message.positions

@@ -21,7 +21,7 @@ const acked = topic.offsets().map(({ end }) => end)
 /** The positions of a group that does not exist yet. */
 const nothing = Array.from({ length: partitions }, () => ({ position: 0, finishedAbove: 0 }))
 // What survived the last kill, before anything else happens.
-report('opened')
+process.send({ type: 'opened', acked, positions: groupPositions() })
 
 const folders = GROUPS.map((group) => join(directory, group))
 for (const folder of folders) mkdirSync(folder, { recursive: true })
@@ -36,7 +36,7 @@ const reports = setInterval(() => report(), 50)
 await sendFlights()
 for (const subscription of subscriptions) await subscription.idle()
 clearInterval(reports)
-report()
+await report()
 await mq.close()
 process.off('disconnect', giveUp)
 process.disconnect()
@@ -74,7 +74,7 @@ async function sendFlights() {
 /** @param {import('lanemq').SendResult[]} results */
 function acknowledge(results) {
   for (const { partition, offset } of results) acked[partition] = offset + 1
-  return report()
+  return process.send({ type: 'acknowledged', acked })
 }
 
 /**
@@ -97,11 +97,14 @@ function sendingPermission() {
   }
 }
 
-function report(type = 'progress') {
-  process.send({ type, acked, positions: groupPositions() })
+/** Tells what the groups have finished, once it is on disk: from then on no kill may make them forget it. */
+async function report() {
+  const positions = groupPositions()
+  await mq.flush()
+  process.send({ type: 'finished', positions })
 }
 
-/** Per group and partition: what is finished, as it is stored. */
+/** Per group and partition: what is finished. */
 function groupPositions() {
   const known = mq.groups()
   return Object.fromEntries(GROUPS.map((name) => [name, known.includes(name) ? mq.group(name).positions() : nothing]))
