@@ -109,7 +109,7 @@ export class CommitLine {
   }
 
   dispose(): void {
-    this.#deadline?.cancel()
+    this.#rest()
   }
 
   onFailure(listener: (error: Error) => void): void {
@@ -149,6 +149,7 @@ export class CommitLine {
     this.#options.runtime.point?.('commit:flushed')
     // Told already that its outcome is unknown.
     if (!this.#pending.delete(commit)) return
+    if (this.#pending.size === 0) this.#rest()
     commit.resolve()
   }
 
@@ -162,14 +163,22 @@ export class CommitLine {
     for (const wake of waiters) wake()
   }
 
-  /** One timer for all commits: it looks at the oldest one when it fires, and is set again only while some are pending. */
+  #rest(): void {
+    this.#deadline?.cancel()
+    this.#deadline = undefined
+  }
+
+  /**
+   * One timer for all commits: it looks at the oldest one when it fires. It holds the process open while a commit is under
+   * way, because lmdb may lose an answer, and a process that ends in silence would be the worst of all.
+   */
   #watch(): void {
     const { runtime, timeoutMs } = this.#options
     if (this.#deadline !== undefined || timeoutMs === Infinity) return
     const startedAt = this.#oldestStart()
     if (startedAt === Infinity) return
     const waitMs = Math.max(0, startedAt + timeoutMs - runtime.monotonic())
-    this.#deadline = runtime.timer(waitMs, 'commit deadline', () => this.#check(), { background: true })
+    this.#deadline = runtime.timer(waitMs, 'commit deadline', () => this.#check())
   }
 
   #check(): void {
@@ -204,6 +213,7 @@ export class CommitLine {
     this.#failure = storeFailed(this.#options.path, reason, this.#pending.size, this.#broken)
     for (const commit of this.#pending) commit.reject(this.#failure)
     this.#pending.clear()
+    this.#rest()
     this.#held = undefined
     this.#wake()
     for (const listener of this.#failureListeners) listener(this.#failure)

@@ -34,7 +34,17 @@ describe('storage: injected faults', () => {
             const made = await run(directory, '6')
             expect(made.lines.at(-1)).toBe('closed')
             const inject = `inject=${call}:error=${error}:when=${when}`
-            const faulty = await run(directory, '40', ['strace', '-f', '-qq', '-o', '/dev/null', '-e', inject])
+            const faulty = await run(directory, '40', [
+              'strace',
+              '-f',
+              '-qq',
+              '-o',
+              '/dev/null',
+              '-E',
+              'COMMIT_TIMEOUT_MS=5000',
+              '-e',
+              inject,
+            ])
             const failed = faulty.lines.filter((line) => line.startsWith('error'))
             if (failed.length > 0 || faulty.aborted) seen.faults++
             if (failed.length > 0) seen.typed++

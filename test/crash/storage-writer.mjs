@@ -9,7 +9,11 @@ const say = (line) => writeSync(1, `${line}\n`)
 
 let storage
 try {
-  storage = await openLmdbStorage({ path: directory, runtime: realRuntime, commitTimeoutMs: 20_000 })
+  storage = await openLmdbStorage({
+    path: directory,
+    runtime: realRuntime,
+    commitTimeoutMs: Number(process.env.COMMIT_TIMEOUT_MS ?? 60_000),
+  })
   let next = checkBatches(storage)
   const damages = await storage.verify()
   if (damages.length > 0) throw new Error(damages.join('; '))
@@ -25,8 +29,10 @@ try {
       say(`ack ${id}`)
     }
   }
-  // Two at a time, as the log does it.
-  await Promise.all([commitNext(), commitNext()])
+  // Two at a time, as the log does it; the second starts later, so that the two are two transactions.
+  const first = commitNext()
+  for (let turn = 0; turn < 3; turn++) await new Promise((resolve) => setImmediate(resolve))
+  await Promise.all([first, commitNext()])
 } catch (error) {
   say(`error ${error.code ?? 'UNTYPED'} ${error.message.replaceAll('\n', ' ')}`)
 }
