@@ -27,8 +27,8 @@ export class BatchBuilder {
   #valueTexts: string[] = []
   #staging: Buffer = Buffer.alloc(0)
   #staged = 0
-  /** Ends of binary values within the staging memory. */
-  #valueEnds: number[] = []
+  /** Ends of binary values within the staging memory; grows, and is used again. */
+  #valueEnds = new Uint32Array(64)
   #keys: (string | undefined)[] = []
   #someKey = false
   #headers: (string | undefined)[] = []
@@ -110,7 +110,14 @@ export class BatchBuilder {
     if (end > this.#staging.length) this.#grow(end)
     this.#staging.set(value, this.#staged)
     this.#staged = end
-    this.#valueEnds.push(end)
+    if (this.count > this.#valueEnds.length) this.#growEnds()
+    this.#valueEnds[this.count - 1] = end
+  }
+
+  #growEnds(): void {
+    const larger = new Uint32Array(this.#valueEnds.length * 2)
+    larger.set(this.#valueEnds)
+    this.#valueEnds = larger
   }
 
   #grow(needed: number): void {
@@ -122,7 +129,7 @@ export class BatchBuilder {
   #writeStaged(encoded: Buffer, start: number, ends: Uint32Array): void {
     this.#staging.copy(encoded, start, 0, this.#staged)
     const valueEnds = this.#valueEnds
-    for (let i = 0; i < valueEnds.length; i++) ends[i] = valueEnds[i]! << 1
+    for (let i = 0; i < this.count; i++) ends[i] = valueEnds[i]! << 1
   }
 
   /** Keys are rare or everywhere: the list is begun with the first one, and those before get none. */
@@ -141,7 +148,6 @@ export class BatchBuilder {
     this.bytes = 0
     this.buffered = true
     this.#valueTexts = []
-    this.#valueEnds = []
     this.#staged = 0
     if (this.#staging.length > retainedStagingBytes) this.#staging = Buffer.alloc(0)
     this.#keys = []
