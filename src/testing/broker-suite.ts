@@ -5,7 +5,9 @@ import { memberCases } from './broker-members.ts'
 
 /** What {@link brokerSuite} needs from a test runner and an engine. */
 export interface BrokerSuiteOptions {
+  /** Opens a group of tests, as runners name it. */
   readonly describe: (title: string, body: () => void) => void
+  /** Adds a test to the group. */
   readonly test: (title: string, body: () => Promise<void>) => void
   /** Of the engine, for titles. */
   readonly name: string
@@ -19,7 +21,7 @@ export interface BrokerSuiteOptions {
   }
 }
 
-/** What every {@link Broker} must do, for any test runner. */
+/** What every `Broker` must do, for any test runner. */
 export function brokerSuite({ describe, test, name, open, features }: BrokerSuiteOptions): void {
   describe(`broker: ${name}`, () => {
     for (const { title, needs, run } of [...logCases, ...groupCases, ...memberCases]) {

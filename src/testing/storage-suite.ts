@@ -33,7 +33,7 @@ const show = (entries: StorageEntry[]): string =>
   entries.map(({ key, value }) => `${text(key)}=${text(value)}`).join(' ')
 const everything = { from: bytes('\0'), to: bytes('\xff'), limit: 1_000_000 }
 
-/** What every {@link Storage} must do, for any test runner. */
+/** What every `Storage` must do, for any test runner. */
 export function storageSuite({ describe, test, name, open, features }: StorageSuiteOptions): void {
   const withStore = (title: string, body: (under: StorageUnderTest) => Promise<void>): void =>
     test(title, async () => {

@@ -15,7 +15,7 @@ export interface VirtualRuntimeOptions {
   readonly start?: number
   /** Seed of every random stream. @defaultValue `1` */
   readonly seed?: number
-  /** See {@link Runtime.point}. */
+  /** See `Runtime.point`. */
   readonly point?: (name: string, detail?: unknown) => void
 }
 
