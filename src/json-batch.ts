@@ -1,40 +1,47 @@
 /** Values in one call of `JSON.stringify`; more gains nothing, and the text stays short-lived. */
 const valuesPerCall = 64
 
+/** One value inside the text of several. */
+export interface JsonSlice {
+  readonly text: string
+  readonly start: number
+  readonly end: number
+}
+
 /**
- * The JSON text of each value, by few calls of `JSON.stringify` instead of one for each (35 % less work for small objects).
+ * The JSON of each value, by few calls of `JSON.stringify` instead of one for each (35 % less work for small objects).
  *
- * A whole array is turned into text and cut at its borders. The cut is proven, not guessed: when every value is a plain
- * object, each border reads `},{`, so a text in which that occurs exactly `n - 1` times has them nowhere else.
+ * A whole array is turned into text and its borders are looked for. They are proven, not guessed: when every value is a
+ * plain object, each border reads `},{`, so a text in which that occurs exactly `n - 1` times has them nowhere else.
  *
  * @returns undefined where the proof fails (other values, the same characters inside a value) or JSON can't carry one
  * of them: then the caller goes on one by one
  */
-export function stringifyMany(values: readonly unknown[]): string[] | undefined {
-  const texts: string[] = []
+export function stringifyMany(values: readonly unknown[]): JsonSlice[] | undefined {
+  const slices: JsonSlice[] = []
   for (let start = 0; start < values.length; start += valuesPerCall) {
     const chunk = values.slice(start, start + valuesPerCall)
-    if (!chunk.every(isPlainObject) || !cut(chunk, texts)) return undefined
+    if (!chunk.every(isPlainObject) || !cut(chunk, slices)) return undefined
   }
-  return texts
+  return slices
 }
 
-function cut(chunk: readonly unknown[], into: string[]): boolean {
+function cut(chunk: readonly unknown[], into: JsonSlice[]): boolean {
   let text: string
   try {
     text = JSON.stringify(chunk)
   } catch {
     return false
   }
-  let from = 1
+  let start = 1
   for (let i = 1; i < chunk.length; i++) {
-    const border = text.indexOf('},{', from)
+    const border = text.indexOf('},{', start)
     if (border < 0) return false
-    into.push(text.substring(from, border + 1))
-    from = border + 2
+    into.push({ text, start, end: border + 1 })
+    start = border + 2
   }
-  if (text.indexOf('},{', from) >= 0) return false
-  into.push(text.substring(from, text.length - 1))
+  if (text.indexOf('},{', start) >= 0) return false
+  into.push({ text, start, end: text.length - 1 })
   return true
 }
 

@@ -1,7 +1,7 @@
 import { json, type Codec } from '../codec.ts'
 import type { EncodedRecord } from '../contracts/broker.ts'
 import { QueueError } from '../errors.ts'
-import { stringifyMany } from '../json-batch.ts'
+import { stringifyMany, type JsonSlice } from '../json-batch.ts'
 import type { OutgoingMessage } from '../message.ts'
 import { isObject, show } from '../options.ts'
 import { partitionOf } from '../partitioner.ts'
@@ -52,14 +52,14 @@ export class MessageEncoder<V> {
 
   /** As {@link MessageEncoder.encode}, for many; all are checked before any is returned. */
   encodeAll(messages: readonly OutgoingMessage<V>[]): EncodedRecord[] {
-    const texts = this.#codec === json && !this.#schema ? stringifyMany(messages.map(valueOf)) : undefined
+    const slices = this.#codec === json && !this.#schema ? stringifyMany(messages.map(valueOf)) : undefined
     const records = new Array<EncodedRecord>(messages.length)
-    for (let i = 0; i < messages.length; i++) records[i] = this.#encode(messages[i]!, texts?.[i])
+    for (let i = 0; i < messages.length; i++) records[i] = this.#encode(messages[i]!, slices?.[i])
     return records
   }
 
-  /** `text` is the value, where it has been encoded already. */
-  #encode(message: OutgoingMessage<V>, text: string | undefined): EncodedRecord {
+  /** `slice` is the value, where it has been encoded already. */
+  #encode(message: OutgoingMessage<V>, slice: JsonSlice | undefined): EncodedRecord {
     if (!isObject(message)) throw this.#refuse('message', message, '{ key, value, headers, partition }')
     for (const name in message) {
       if (name !== 'key' && name !== 'value' && name !== 'headers' && name !== 'partition') {
@@ -74,10 +74,16 @@ export class MessageEncoder<V> {
     const { key } = message
     if (key !== undefined) this.#checkKey(key)
     const headers = message.headers === undefined ? undefined : this.#encodeHeaders(message.headers)
-    const value = this.#checked(
-      text ?? this.#encodeValue(this.#schema ? this.#validated(message.value) : message.value),
-    )
-    return { partition: this.#partition(message.partition, key, value.length), key, value, headers }
+    if (slice !== undefined) {
+      const { text: value, start, end } = slice
+      if ((end - start) * 3 > this.#limits.maxValueBytes)
+        this.#checkSize(Buffer.byteLength(value.substring(start, end)))
+      return { partition: this.#partition(message.partition, key, end - start), key, value, start, end, headers }
+    }
+    const value = this.#encodeValue(this.#schema ? this.#validated(message.value) : message.value)
+    this.#checkEncoded(value)
+    const end = value.length
+    return { partition: this.#partition(message.partition, key, end), key, value, start: 0, end, headers }
   }
 
   #partition(given: number | undefined, key: string | undefined, bytes: number): number {
@@ -129,15 +135,14 @@ export class MessageEncoder<V> {
     }
   }
 
-  #checked(encoded: string | Uint8Array): string | Uint8Array {
+  #checkEncoded(encoded: string | Uint8Array): void {
     const { maxValueBytes } = this.#limits
     if (typeof encoded === 'string') {
       if (this.#codec.format !== 'text') throw this.#wrongFormat('a string')
       if (encoded.length * 3 > maxValueBytes) this.#checkSize(Buffer.byteLength(encoded))
-    } else if (this.#codec.format !== 'binary' || !(encoded instanceof Uint8Array))
+    } else if (this.#codec.format !== 'binary' || !(encoded instanceof Uint8Array)) {
       throw this.#wrongFormat(show(encoded))
-    else if (encoded.length > maxValueBytes) this.#checkSize(encoded.length)
-    return encoded
+    } else this.#checkSize(encoded.length)
   }
 
   #checkSize(bytes: number): void {

@@ -95,7 +95,7 @@ export class Topic<V = unknown> {
       if (messages.length === 0) return Promise.resolve([])
       const records = this.#encoder.encodeAll(messages)
       let bytes = 0
-      for (const record of records) bytes += record.value.length
+      for (const record of records) bytes += record.end - record.start
       if (bytes > this.#options.maxBatchBytes) throw this.#batchTooLarge(bytes)
       return this.#broker.appendBatch(records, resolved)
     } catch (error) {

@@ -31,8 +31,14 @@ export interface RetentionSettings {
 export interface EncodedRecord {
   readonly partition: number
   readonly key: string | undefined
-  /** Text is stored as UTF-8; bytes are copied before the call returns. */
+  /**
+   * Holds the value between {@link EncodedRecord.start} and {@link EncodedRecord.end}. Text is stored as UTF-8; bytes are
+   * copied before the call returns. Values that follow each other in one text, a comma between them, are stored without
+   * being cut apart.
+   */
   readonly value: string | Uint8Array
+  readonly start: number
+  readonly end: number
   /** JSON text of the headers, or undefined when there are none. */
   readonly headers: string | undefined
 }

@@ -68,6 +68,8 @@ export interface Storage {
    */
   commit(batch: WriteBatch): Promise<void>
   stats(): StorageStats
+  /** As in {@link StorageStats}, but cheap enough to be asked before a send. */
+  readonly diskFreeBytes: number
   /**
    * Writes a consistent copy of the live store into `path`, a directory that is absent or empty.
    *

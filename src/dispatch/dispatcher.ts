@@ -91,6 +91,7 @@ export class Dispatcher implements MemberListener {
     this.lanes = new KeyLanes(settings, (lane) => this.#laneIdle(lane))
     this.retries = new Retries(settings.group, settings.retry, runtime, events, this.lanes, schedule)
     this.settler = new Settler(
+      runtime,
       () => this.#intakes,
       () => this.#settled(),
       (error) => this.lost(error),
@@ -269,7 +270,7 @@ export class Dispatcher implements MemberListener {
       }
     }
     if (!this.#scheduled && this.#mayStart) this.#deliveries.flush()
-    this.settler.settle()
+    this.settler.settleSoon(this.running > 0)
     this.look()
   }
 
@@ -410,6 +411,7 @@ export class Dispatcher implements MemberListener {
 
   #settled(): void {
     if (this.#ring.size > 0 || this.lanes.hasReady) this.#schedule()
+    this.settler.settleSoon(this.running > 0)
     this.look()
   }
 }

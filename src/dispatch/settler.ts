@@ -1,10 +1,19 @@
 import type { Membership, PartitionSettlement } from '../contracts/broker.ts'
 import { isQueueError, type QueueError } from '../errors.ts'
+import type { Runtime, Timer } from '../runtime/runtime.ts'
 import type { PartitionIntake } from './partition-intake.ts'
+
+/** While handlers run, finished messages gather this long before they are settled together, in milliseconds. */
+const gatherMs = 5
+/** So many finished messages are settled without waiting for more. */
+const enough = 1_000
 
 /**
  * Commits what was finished, one settlement at a time: while one is on its way the next gathers, so acknowledging costs a
  * share of a commit, and the more there is to acknowledge the larger the share.
+ *
+ * Handlers that wait end one by one, and a commit for each would wake the loop so often that their own timers get late. So
+ * while some run, settlements keep a few milliseconds apart; with none running there is nothing to gather for.
  */
 export class Settler {
   /** Finished messages whose settlement is not durable yet. */
@@ -12,18 +21,29 @@ export class Settler {
   /** Settlements made, and messages in them. */
   settlements = 0
   settled = 0
+  readonly #runtime: Runtime
   readonly #intakes: () => Iterable<PartitionIntake>
   readonly #onSettled: () => void
   readonly #onFailure: (error: QueueError) => void
   #membership: Membership | undefined
   #underWay = false
+  /** When the last settlement began, by the monotonic clock. */
+  #startedAt = -Infinity
+  /** Set while finished messages gather. */
+  #timer: Timer | undefined
   #isStopped = false
   #started = 0
   #completed = 0
   /** Who waits until so many settlements are complete. */
   #waiters: { readonly target: number; readonly resolve: () => void }[] = []
 
-  constructor(intakes: () => Iterable<PartitionIntake>, onSettled: () => void, onFailure: (error: QueueError) => void) {
+  constructor(
+    runtime: Runtime,
+    intakes: () => Iterable<PartitionIntake>,
+    onSettled: () => void,
+    onFailure: (error: QueueError) => void,
+  ) {
+    this.#runtime = runtime
     this.#intakes = intakes
     this.#onSettled = onSettled
     this.#onFailure = onFailure
@@ -33,9 +53,25 @@ export class Settler {
     this.#membership = membership
   }
 
+  /** Settles what is finished now or, while handlers run that may add to it, a few milliseconds later. */
+  settleSoon(isBusy: boolean): void {
+    if (this.#underWay || this.unsettled === 0 || this.#membership === undefined) return
+    if (!isBusy || this.unsettled >= enough) return this.settle()
+    const leftMs = this.#startedAt + gatherMs - this.#runtime.monotonic()
+    if (leftMs <= 0) this.settle()
+    else
+      this.#timer ??= this.#runtime.timer(leftMs, 'settle', () => {
+        this.#timer = undefined
+        this.settle()
+      })
+  }
+
   /** Settles what is finished, unless a settlement is under way: then it follows that one. */
   settle(): void {
     if (this.#underWay || this.unsettled === 0 || this.#membership === undefined) return
+    this.#timer?.cancel()
+    this.#timer = undefined
+    this.#startedAt = this.#runtime.monotonic()
     const partitions: PartitionSettlement[] = []
     for (const intake of this.#intakes()) {
       if (intake.finished.length === 0) continue
@@ -50,7 +86,7 @@ export class Settler {
         this.settlements++
         this.settled += count
         this.#complete(count)
-        this.settle()
+        if (this.#waiters.length > 0) this.settle()
         this.#onSettled()
       },
       (error: unknown) => {
@@ -73,6 +109,7 @@ export class Settler {
   /** Gives up: nothing can be settled any more. */
   stop(): void {
     this.#isStopped = true
+    this.#timer?.cancel()
     this.unsettled = 0
     this.#membership = undefined
     this.#tell(Infinity)

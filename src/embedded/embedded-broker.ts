@@ -56,7 +56,7 @@ export class EmbeddedBroker implements Broker {
     this.#commit = commit
     this.#gate = new SendGate(options, {
       inFlightBytes: () => commit.inFlightBytes,
-      stats: () => storage.stats(),
+      diskFreeBytes: () => storage.diskFreeBytes,
       fullChanged: (full, freeBytes) => events.emit(full ? 'store:full' : 'store:available', { freeBytes }),
     })
     commit.afterCommit = () => this.#gate.admit()

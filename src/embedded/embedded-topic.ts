@@ -95,6 +95,7 @@ export class EmbeddedTopic implements GroupTopic {
   }
 
   async trim(partition: number, before: number): Promise<void> {
+    if (this.ended) throw this.ended
     const log = this.logs[partition]!
     if (before <= log.offsets.start) return
     log.trim(before)
@@ -103,6 +104,7 @@ export class EmbeddedTopic implements GroupTopic {
   }
 
   async configure(settings: TopicSettings): Promise<void> {
+    if (this.ended) throw this.ended
     this.#settings = settings
     this.#context.save(this)
     await this.#context.commit.flush()
@@ -145,7 +147,7 @@ export class EmbeddedTopic implements GroupTopic {
     for (let i = 0; i < records.length; i++) {
       const record = records[i]!
       const log = this.logs[record.partition]!
-      const offset = log.append(record.key, record.value, record.headers, acks === 'buffered')
+      const offset = log.append(record, acks === 'buffered')
       places.set(i, record.partition, offset, log.lastTimestamp)
     }
     const level = this.#level[acks]
@@ -154,7 +156,7 @@ export class EmbeddedTopic implements GroupTopic {
   }
 
   #appendTo(log: PartitionLog, record: EncodedRecord, acks: Acks): SendResult {
-    const offset = log.append(record.key, record.value, record.headers, acks === 'buffered')
+    const offset = log.append(record, acks === 'buffered')
     const { partition } = record
     return { partition, offset, timestamp: log.lastTimestamp, acks: this.#level[acks], duplicate: false }
   }
@@ -192,5 +194,5 @@ class Places {
 }
 
 function sizeOf(record: EncodedRecord): number {
-  return record.value.length + (record.key?.length ?? 0) + (record.headers?.length ?? 0)
+  return record.end - record.start + (record.key?.length ?? 0) + (record.headers?.length ?? 0)
 }

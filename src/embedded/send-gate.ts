@@ -1,4 +1,3 @@
-import type { StorageStats } from '../contracts/storage.ts'
 import { QueueError } from '../errors.ts'
 
 export interface SendLimits {
@@ -12,7 +11,7 @@ export interface SendLimits {
 export interface GateSource {
   /** Bytes accepted and not flushed yet. */
   inFlightBytes(): number
-  stats(): StorageStats
+  diskFreeBytes(): number
   /** The disk guard closed (true) or opened (false). */
   fullChanged(full: boolean, freeBytes: number): void
 }
@@ -125,7 +124,7 @@ export class SendGate {
 
   #look(): void {
     this.#bytesSinceLook = 0
-    const { diskFreeBytes } = this.#source.stats()
+    const diskFreeBytes = this.#source.diskFreeBytes()
     const full = diskFreeBytes < this.#limits.minFreeBytes
     if (full === this.#full) return
     this.#full = full

@@ -9,6 +9,15 @@ export interface BatchStamp {
   readonly bytesBefore: number
 }
 
+/** A record as the builder takes it; see {@link EncodedRecord}. */
+export interface BuilderRecord {
+  readonly key: string | undefined
+  readonly value: string | Uint8Array
+  readonly start: number
+  readonly end: number
+  readonly headers: string | undefined
+}
+
 /**
  * Gathers the records of one partition until they are sealed into a batch.
  *
@@ -24,10 +33,10 @@ export class BatchBuilder {
   buffered = true
   readonly #contentType: Buffer
   readonly #text: boolean
-  #valueTexts: string[] = []
+  readonly #texts = new TextRuns()
   #staging: Buffer = Buffer.alloc(0)
   #staged = 0
-  /** Ends of binary values within the staging memory; grows, and is used again. */
+  /** Where each value ends, in bytes of the staging memory or characters of the text; grows, and is used again. */
   #valueEnds = new Uint32Array(64)
   #keys: (string | undefined)[] = []
   #someKey = false
@@ -39,11 +48,12 @@ export class BatchBuilder {
     this.#text = text
   }
 
-  add(key: string | undefined, value: string | Uint8Array, headers: string | undefined): void {
-    this.count++
-    let size = value.length + 4
-    if (this.#text) this.#valueTexts.push(value as string)
-    else this.#stage(value as Uint8Array)
+  add(record: BuilderRecord): void {
+    const { key, value, start, end, headers } = record
+    if (++this.count > this.#valueEnds.length) this.#growEnds()
+    let size = end - start + 5
+    if (this.#text) this.#valueEnds[this.count - 1] = this.#texts.add(value as string, start, end)
+    else this.#valueEnds[this.count - 1] = this.#stage(value as Uint8Array)
     if (key !== undefined) {
       if (!this.#someKey) this.#openKeys()
       this.#keys.push(key)
@@ -60,10 +70,10 @@ export class BatchBuilder {
   /** Turns what was gathered into a batch and starts anew. */
   seal(stamp: BatchStamp): StoredBatch {
     const { count } = this
-    const values = this.#text ? textSection(this.#valueTexts, ',') : undefined
+    const values = this.#text ? joinedSection(this.#texts.take(), this.#valueEnds.subarray(0, count)) : undefined
     const valuesLength = values?.bytes ?? this.#staged
-    const keys = this.#someKey ? textSection(this.#keys, '') : undefined
-    const headers = this.#someHeaders ? textSection(this.#headers, '') : undefined
+    const keys = this.#someKey ? textSection(this.#keys) : undefined
+    const headers = this.#someHeaders ? textSection(this.#headers) : undefined
     const valuesStart = headerBytes + this.#contentType.length
     const keysStart = valuesStart + valuesLength
     const headersStart = keysStart + (keys?.bytes ?? 0)
@@ -105,13 +115,11 @@ export class BatchBuilder {
     return batch
   }
 
-  #stage(value: Uint8Array): void {
+  #stage(value: Uint8Array): number {
     const end = this.#staged + value.length
     if (end > this.#staging.length) this.#grow(end)
     this.#staging.set(value, this.#staged)
-    this.#staged = end
-    if (this.count > this.#valueEnds.length) this.#growEnds()
-    this.#valueEnds[this.count - 1] = end
+    return (this.#staged = end)
   }
 
   #growEnds(): void {
@@ -147,7 +155,6 @@ export class BatchBuilder {
     this.count = 0
     this.bytes = 0
     this.buffered = true
-    this.#valueTexts = []
     this.#staged = 0
     if (this.#staging.length > retainedStagingBytes) this.#staging = Buffer.alloc(0)
     this.#keys = []
@@ -167,24 +174,85 @@ interface TextSection {
   write(encoded: Buffer, start: number, ends: Uint32Array, place: number, shift: number): void
 }
 
-/** Many strings as one: joined, measured and written in a single call each. The ends don't count the separator behind them. */
-function textSection(pieces: readonly (string | undefined)[], separator: '' | ','): TextSection {
-  const joined = pieces.join(separator)
+/** Keys or headers as one text: joined, measured and written in a single call each. */
+function textSection(pieces: readonly (string | undefined)[]): TextSection {
+  const joined = pieces.join('')
   const bytes = Buffer.byteLength(joined, 'utf8')
   const ascii = bytes === joined.length
   return {
     bytes,
     ascii,
     write(encoded, start, ends, place, shift) {
-      if (ascii) encoded.write(joined, start, 'latin1')
-      else encoded.write(joined, start, 'utf8')
+      encoded.write(joined, start, ascii ? 'latin1' : 'utf8')
       let end = 0
       for (let i = 0; i < pieces.length; i++) {
         const piece = pieces[i]
-        if (i > 0) end += separator.length
         if (piece !== undefined) end += ascii ? piece.length : Buffer.byteLength(piece, 'utf8')
         ends[place + i] = shift === 0 ? end : (end << shift) | (piece === undefined ? absentBit : 0)
       }
     },
+  }
+}
+
+/** Values as one text, a comma between two of them; `textEnds` says where each ends, in characters. */
+function joinedSection(joined: string, textEnds: Uint32Array): TextSection {
+  const bytes = Buffer.byteLength(joined, 'utf8')
+  const ascii = bytes === joined.length
+  return {
+    bytes,
+    ascii,
+    write(encoded, start, ends, place, shift) {
+      encoded.write(joined, start, ascii ? 'latin1' : 'utf8')
+      let end = 0
+      let textStart = 0
+      for (let i = 0; i < textEnds.length; i++) {
+        const textEnd = textEnds[i]!
+        if (ascii) end = textEnd
+        else end += Buffer.byteLength(joined.substring(textStart, textEnd), 'utf8') + (i > 0 ? 1 : 0)
+        textStart = textEnd + 1
+        ends[place + i] = end << shift
+      }
+    },
+  }
+}
+
+/**
+ * Texts to be joined with a comma between two of them. Pieces of one text that follow each other with just that comma
+ * between them stay one piece, so a batch that came from one call of `JSON.stringify` is not cut up and put together again.
+ */
+class TextRuns {
+  #pieces: string[] = []
+  #text = ''
+  #start = 0
+  #end = -1
+  /** Characters so far, commas included. */
+  #length = -1
+
+  /** Adds a piece; returns where it ends in the joined text. */
+  add(text: string, start: number, end: number): number {
+    if (text === this.#text && start === this.#end + 1 && this.#end >= 0) this.#end = end
+    else {
+      this.#close()
+      this.#text = text
+      this.#start = start
+      this.#end = end
+    }
+    return (this.#length += end - start + 1)
+  }
+
+  take(): string {
+    this.#close()
+    const joined = this.#pieces.length === 1 ? this.#pieces[0]! : this.#pieces.join(',')
+    this.#pieces = []
+    this.#text = ''
+    this.#end = -1
+    this.#length = -1
+    return joined
+  }
+
+  #close(): void {
+    if (this.#end < 0) return
+    const isWhole = this.#start === 0 && this.#end === this.#text.length
+    this.#pieces.push(isWhole ? this.#text : this.#text.substring(this.#start, this.#end))
   }
 }

@@ -3,7 +3,7 @@ import type { Contributor, Storage, WriteBatch } from '../contracts/storage.ts'
 import { QueueError } from '../errors.ts'
 import { logKey, offsetOfLogKey, partitionKey } from '../key-layout.ts'
 import type { Runtime } from '../runtime/runtime.ts'
-import { BatchBuilder } from './batch-builder.ts'
+import { BatchBuilder, type BuilderRecord } from './batch-builder.ts'
 import type { GroupCommit } from './group-commit.ts'
 import { StoredBatch } from './record-batch.ts'
 import type { RecentReads, Tail, TailOwner } from './tail.ts'
@@ -108,9 +108,9 @@ export class PartitionLog implements Contributor, TailOwner {
   }
 
   /** Takes one record into the open batch and gives it its offset at once; it is stored with the next commit. */
-  append(key: string | undefined, value: string | Uint8Array, headers: string | undefined, buffered: boolean): number {
+  append(record: BuilderRecord, buffered: boolean): number {
     const builder = this.#builder
-    const size = value.length + (key === undefined ? 0 : key.length)
+    const size = record.end - record.start + (record.key === undefined ? 0 : record.key.length)
     if (builder.count > 0 && builder.bytes + size > maxBatchBytes) this.#seal()
     if (builder.count === 0) {
       this.#openedAt = Math.max(this.#lastTimestamp, this.#context.runtime.now())
@@ -119,7 +119,7 @@ export class PartitionLog implements Contributor, TailOwner {
       if (buffered) this.#scheduleWake()
     }
     if (!buffered) builder.buffered = false
-    builder.add(key, value, headers)
+    builder.add(record)
     return this.#end++
   }
 

@@ -147,6 +147,10 @@ class LmdbStorage implements Storage {
     return this.#line.commit(writesOf(batch))
   }
 
+  get diskFreeBytes(): number {
+    return this.#disk.freeBytes
+  }
+
   stats(): StorageStats {
     this.#open()
     return {

@@ -118,9 +118,13 @@ export class MemoryStorage implements Storage {
     })
   }
 
+  get diskFreeBytes(): number {
+    return this.faults.diskFreeBytes ?? Infinity
+  }
+
   stats(): StorageStats {
     const bytes = tables.reduce((sum, table) => sum + this.#map(table).bytes, 0)
-    return { bytes, freeBytes: 0, diskFreeBytes: this.faults.diskFreeBytes ?? Infinity }
+    return { bytes, freeBytes: 0, diskFreeBytes: this.diskFreeBytes }
   }
 
   async backup(): Promise<void> {
