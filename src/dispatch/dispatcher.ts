@@ -270,7 +270,7 @@ export class Dispatcher implements MemberListener {
       }
     }
     if (!this.#scheduled && this.#mayStart) this.#deliveries.flush()
-    this.settler.settleSoon(this.running > 0)
+    this.settler.settleSoon(this.running)
     this.look()
   }
 
@@ -411,7 +411,7 @@ export class Dispatcher implements MemberListener {
 
   #settled(): void {
     if (this.#ring.size > 0 || this.lanes.hasReady) this.#schedule()
-    this.settler.settleSoon(this.running > 0)
+    this.settler.settleSoon(this.running)
     this.look()
   }
 }

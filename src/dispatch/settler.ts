@@ -3,7 +3,9 @@ import { isQueueError, type QueueError } from '../errors.ts'
 import type { Runtime, Timer } from '../runtime/runtime.ts'
 import type { PartitionIntake } from './partition-intake.ts'
 
-/** While handlers run, finished messages gather this long before they are settled together, in milliseconds. */
+/** With so many handlers running, finished messages gather for a while before they are settled together. */
+const gatherFrom = 8
+/** How long they gather, in milliseconds. */
 const gatherMs = 5
 /** So many finished messages are settled without waiting for more. */
 const enough = 1_000
@@ -13,7 +15,7 @@ const enough = 1_000
  * share of a commit, and the more there is to acknowledge the larger the share.
  *
  * Handlers that wait end one by one, and a commit for each would wake the loop so often that their own timers get late. So
- * while some run, settlements keep a few milliseconds apart; with none running there is nothing to gather for.
+ * while many run, settlements keep a few milliseconds apart; with few there is nothing to gather for.
  */
 export class Settler {
   /** Finished messages whose settlement is not durable yet. */
@@ -53,10 +55,10 @@ export class Settler {
     this.#membership = membership
   }
 
-  /** Settles what is finished now or, while handlers run that may add to it, a few milliseconds later. */
-  settleSoon(isBusy: boolean): void {
+  /** Settles what is finished now or, while many handlers run that may add to it, a few milliseconds later. */
+  settleSoon(running: number): void {
     if (this.#underWay || this.unsettled === 0 || this.#membership === undefined) return
-    if (!isBusy || this.unsettled >= enough) return this.settle()
+    if (running < gatherFrom || this.unsettled >= enough) return this.settle()
     const leftMs = this.#startedAt + gatherMs - this.#runtime.monotonic()
     if (leftMs <= 0) this.settle()
     else

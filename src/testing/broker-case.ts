@@ -31,7 +31,7 @@ export interface BrokerCase {
 
 /** A record of a text topic. */
 export function record(value: string, partition = 0, key?: string, headers?: string): EncodedRecord {
-  return { partition, key, value, headers }
+  return { partition, key, value, start: 0, end: value.length, headers }
 }
 
 /** Appends values to one partition, one after the other, and returns the offset behind them. */

@@ -18,7 +18,7 @@ class Scene {
       { ...limits, ...given },
       {
         inFlightBytes: () => this.inFlight,
-        stats: () => ({ bytes: 0, freeBytes: 0, diskFreeBytes: this.free }),
+        diskFreeBytes: () => this.free,
         fullChanged: (full) => this.full.push(full),
       },
     )

@@ -48,7 +48,7 @@ export class LogScene {
 }
 
 export function append(log: PartitionLog, value: string, acks: 'flushed' | 'buffered' = 'flushed'): number {
-  return log.append('k', value, undefined, acks === 'buffered')
+  return log.append({ key: 'k', value, start: 0, end: value.length, headers: undefined }, acks === 'buffered')
 }
 
 /** Every value from `offset` on, as a reader gets them. */

@@ -22,9 +22,13 @@ interface Given<V> {
   readonly headers: Record<string, string> | undefined
 }
 
+function add(builder: BatchBuilder, key: string | undefined, value: string | Uint8Array, headers?: string): void {
+  builder.add({ key, value, start: 0, end: value.length, headers })
+}
+
 function build(records: readonly Given<string | Uint8Array>[], text: boolean): StoredBatch {
   const builder = new BatchBuilder(text ? 'text/plain' : 'application/octet-stream', text)
-  for (const { key, value, headers } of records) builder.add(key, value, headers && JSON.stringify(headers))
+  for (const { key, value, headers } of records) add(builder, key, value, headers && JSON.stringify(headers))
   return builder.seal(stamp)
 }
 
@@ -85,17 +89,17 @@ describe('a record batch', () => {
   test('copies bytes at once: the sender may change its buffer right after', () => {
     const builder = new BatchBuilder('application/octet-stream', false)
     const value = Buffer.from('before')
-    builder.add('k', value, undefined)
+    add(builder, 'k', value, undefined)
     value.fill(0)
     expect(builder.seal(stamp).valueBytesAt(0).toString()).toBe('before')
   })
 
   test('one builder makes one batch after another, each on its own', () => {
     const builder = new BatchBuilder('application/octet-stream', false)
-    builder.add('k', Buffer.alloc(400_000, 1), '{"a":"1"}')
+    add(builder, 'k', Buffer.alloc(400_000, 1), '{"a":"1"}')
     const first = builder.seal(stamp)
     expect([builder.count, builder.bytes]).toEqual([0, 0])
-    builder.add(undefined, Buffer.from('small'), undefined)
+    add(builder, undefined, Buffer.from('small'), undefined)
     const second = builder.seal({ ...stamp, baseOffset: 1001 })
     expect(first.valueBytesAt(0).equals(Buffer.alloc(400_000, 1))).toBe(true)
     expect([second.keyAt(0), second.valueBytesAt(0).toString(), second.headersAt(0)]).toEqual([undefined, 'small', {}])
