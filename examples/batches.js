@@ -28,8 +28,8 @@ const insert = async (messages) => {
 const writer = await rows.subscribe('writer', insert, {
   from: 'earliest',
   concurrency: 1,
-  batch: { max: 100, maxWaitMs: 20 },
-  backoff: { type: 'fixed', delayMs: 300 },
+  batch: { max: 100, maxWaitMs: 100 },
+  backoff: { type: 'fixed', delayMs: 400 },
 })
 await writer.drain()
 console.log('rows', table.size) // => rows 250

@@ -15,13 +15,17 @@ async function start(handler, concurrency) {
   return { mq, jobs, worker }
 }
 
+let running = 0
+let twoRun
+const bothRun = new Promise((resolve) => (twoRun = resolve))
 const work = async ({ value }) => {
+  if (++running === 2) twoRun()
   await sleep(20)
   done.push(value)
 }
 const first = await start(work, 2)
 await first.jobs.sendBatch([1, 2, 3, 4, 5].map((value) => ({ value })))
-await sleep(10)
+await bothRun
 await first.mq.close() // a service does this on SIGTERM
 console.log('done before the restart', done) // => done before the restart [ 1, 2 ]
 
