@@ -19,6 +19,7 @@ interface Group {
   readonly outOfOrder: number
   readonly runningAtKills: number
   readonly repeated: number
+  readonly forgotten: number
   readonly wrong: number
   readonly ok: boolean
 }
@@ -142,13 +143,23 @@ describe('the main job on 20,000 flights', () => {
 
   test('the topic: an acknowledged message that is missing after a kill is seen', () => {
     const { status, document } = checkCopy((folder) => {
-      const path = join(folder, 'run.json')
-      const run = JSON.parse(readFileSync(path, 'utf8')) as { lives: { present: number[]; acked: number[] }[] }
-      run.lives[1]!.present[0] = run.lives[0]!.acked[0]! - 1
-      writeFileSync(path, JSON.stringify(run))
+      changeRun(folder, ({ lives }) => {
+        lives[1]!.present[0] = lives[0]!.acked[0]! - 1
+      })
     })
     expect(status).toBe(1)
     expect(document.topic).toMatchObject({ lost: 1, ok: false })
+  })
+
+  test('progress that was on disk before a kill and is gone after it is seen', () => {
+    const { status, document } = checkCopy((folder) => {
+      changeRun(folder, ({ lives }) => {
+        for (const place of lives[1]!.restored['alerts']!) Object.assign(place, { position: 0, finishedAbove: 0 })
+      })
+    })
+    expect(status).toBe(1)
+    expect(document.groups.alerts.forgotten).toBeGreaterThan(RECORDS / 4)
+    expect(document.groups.accounts.ok).toBe(true)
   })
 
   test('a wrong number of records is refused', () => {
@@ -188,6 +199,22 @@ function checkCopy(tamper: (folder: string) => void): Outcome {
 function changeJournal(folder: string, group: string, change: (journal: Buffer) => Buffer): void {
   const path = join(folder, group, '3.journal')
   writeFileSync(path, change(readFileSync(path)))
+}
+
+interface Run {
+  readonly lives: readonly {
+    readonly present: number[]
+    readonly acked: number[]
+    readonly restored: Record<string, { position: number; finishedAbove: number }[]>
+  }[]
+}
+
+/** Rewrites what the parent noted about the lives of the worker. */
+function changeRun(folder: string, change: (run: Run) => void): void {
+  const path = join(folder, 'run.json')
+  const run = JSON.parse(readFileSync(path, 'utf8')) as Run
+  change(run)
+  writeFileSync(path, JSON.stringify(run))
 }
 
 /** Where the last two entries of one airport are. */
