@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { murmur2, murmur2OfText, partitionOf } from '../../src/partitioner.ts'
 import { runs } from '../runs.ts'

@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { Progress } from '../../../src/groups/progress.ts'
 import { positionKey, progressRange } from '../../../src/key-layout.ts'

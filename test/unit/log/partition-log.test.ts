@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { PartitionLog } from '../../../src/log/partition-log.ts'
 import { maxBatchBytes } from '../../../src/log/partition-log.ts'

@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { bytes, json, type Codec } from '../../../src/codec.ts'
 import type { QueueError } from '../../../src/errors.ts'
