@@ -61,7 +61,8 @@ export class EmbeddedTopic implements GroupTopic {
     } catch (error) {
       return Promise.reject(error as Error)
     }
-    return this.#context.gate.wait(bytes, options.signal, () => this.#append(record, bytes, options.acks))
+    const kept = keep(record)
+    return this.#context.gate.wait(bytes, options.signal, () => this.#append(kept, bytes, options.acks))
   }
 
   appendBatch(records: readonly EncodedRecord[], options: AppendOptions): Promise<SendResult[]> {
@@ -73,7 +74,8 @@ export class EmbeddedTopic implements GroupTopic {
     } catch (error) {
       return Promise.reject(error as Error)
     }
-    return this.#context.gate.wait(bytes, options.signal, () => this.#appendAll(records, bytes, options.acks))
+    const kept = records.map(keep)
+    return this.#context.gate.wait(bytes, options.signal, () => this.#appendAll(kept, bytes, options.acks))
   }
 
   fetch(partition: number, offset: number): FetchResult {
@@ -191,6 +193,11 @@ class Places {
     }
     return results
   }
+}
+
+/** A record that can wait: its sender may change the bytes as soon as the call returned. */
+function keep(record: EncodedRecord): EncodedRecord {
+  return typeof record.value === 'string' ? record : { ...record, value: Uint8Array.from(record.value) }
 }
 
 function sizeOf(record: EncodedRecord): number {

@@ -80,10 +80,12 @@ export class StoredBatch implements RecordBatch {
   /** Values parsed ahead, of the records from `#aheadStart` on. */
   #ahead: unknown[] = []
   #aheadStart = 0
-  /** A copy of the values section between these two places, from which single values are cut. */
+  /** A copy of the values section between these two places, from which single values are cut, each once. */
   #copy: Buffer | undefined
   #copyStart = 0
   #copyEnd = 0
+  /** Below this everything of the copy was handed out. */
+  #copyNext = 0
 
   constructor(encoded: Buffer) {
     this.encoded = encoded
@@ -216,16 +218,30 @@ export class StoredBatch implements RecordBatch {
     const place = index - this.#aheadStart
     if (place > 0 && place < this.#ahead.length) return this.#ahead[place]
     const isNext = index === 0 || place === this.#ahead.length
-    const last = isNext ? Math.min(this.count, index + valuesPerParse) - 1 : index
-    const text = this.#text(start, this.#valuesStart + (this.#valueEnds[last]! >>> 1))
-    this.#ahead = JSON.parse(`[${text}]`) as unknown[]
+    const run = isNext ? this.#parseRun(index, start) : undefined
+    this.#ahead = run ?? [JSON.parse(this.#text(start, this.#valuesStart + (this.#valueEnds[index]! >>> 1)))]
     this.#aheadStart = index
     return this.#ahead[0]
   }
 
+  /** Undefined when the values are not one JSON text each: a foreign codec wrote them, and one must not spoil the others. */
+  #parseRun(index: number, start: number): unknown[] | undefined {
+    const end = Math.min(this.count, index + valuesPerParse)
+    try {
+      const text = this.#text(start, this.#valuesStart + (this.#valueEnds[end - 1]! >>> 1))
+      const values = JSON.parse(`[${text}]`) as unknown[]
+      return values.length === end - index ? values : undefined
+    } catch {
+      return undefined
+    }
+  }
+
   /** A copy of a binary value of its own. Values next to each other are copied in one go. */
   #cut(start: number, end: number): Buffer {
-    if (this.#copy === undefined || start < this.#copyStart || end > this.#copyEnd) {
+    // Another group, or another attempt: what was handed out before may have been changed since.
+    if (start < this.#copyNext) return Buffer.from(this.encoded.subarray(start, end))
+    this.#copyNext = end
+    if (this.#copy === undefined || end > this.#copyEnd) {
       this.#copyStart = start
       this.#copyEnd = Math.max(end, Math.min(start + copyBytes, this.#keysStart))
       this.#copy = Buffer.allocUnsafe(this.#copyEnd - start)
