@@ -203,6 +203,24 @@ describe('idle, drain and close', () => {
     expect(runtime.timers()).toEqual([])
   })
 
+  test.skip('QUIET-47: whoever waits for idle or drained when the subscription is closed is told, and no timer is left (bug Q18)', async () => {
+    const { mq, run, runtime } = await virtualQueue()
+    const topic = await run(mq.topic<string>('t'))
+    await run(topic.sendBatch(messagesOf('a:1', 'b:1')))
+    const calls = new HeldCalls()
+    const subscription = await run(
+      topic.subscribe('g', calls.handler, { from: 'earliest', backoff: { delayMs: 60_000 } }),
+    )
+    await runtime.settle()
+    calls.fail('b:1')
+    const [idle, drain] = [subscription.idle(), subscription.drain({ timeoutMs: 3_600_000 })]
+    await run(subscription.close({ timeoutMs: 5 }))
+    await run(idle)
+    expect(await run(drain)).toEqual({ left: 2 })
+    await run(mq.close({ timeoutMs: 0 }))
+    expect([runtime.timers(), runtime.monotonic()]).toEqual([[], 5])
+  })
+
   test('a signal closes the subscription, before or after it began', async () => {
     const { mq, run, runtime } = await virtualQueue()
     const topic = await run(mq.topic<string>('t'))
