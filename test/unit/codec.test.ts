@@ -51,7 +51,8 @@ describe('codecs', () => {
     const codec = await resolveCodec('msgpack')
     const cycle: Record<string, unknown> = {}
     cycle['self'] = cycle
-    for (const value of [undefined, () => 1, Symbol('s'), cycle]) expect(() => codec.encode(value)).toThrow(/carry|stack/)
+    for (const value of [undefined, () => 1, Symbol('s'), cycle])
+      expect(() => codec.encode(value)).toThrow(/carry|stack/)
     expect(roundTrip(codec, { after: 1 })).toEqual({ after: 1 })
   })
 

@@ -151,6 +151,46 @@ describe('a record batch', () => {
     )
   })
 
+  test('a value that is no JSON, or more than one, spoils none of the others', () => {
+    const texts = ['{"a":1}', '{"n":', '[1]', '1,2', '"end"', '', '7']
+    const batch = build(
+      texts.map((value) => ({ key: undefined, value, headers: undefined })),
+      true,
+    )
+    const read = (index: number): unknown => {
+      try {
+        return batch.valueAt(index, json)
+      } catch (error) {
+        return (error as QueueError).code
+      }
+    }
+    const bad = 'DECODING_FAILED'
+    const expected = [{ a: 1 }, bad, [1], bad, 'end', bad, 7]
+    expect(texts.map((_, index) => read(index))).toEqual(expected)
+    expect(texts.map((_, index) => read(texts.length - 1 - index)).reverse()).toEqual(expected)
+  })
+
+  test('values are the same in whatever order they are read', () => {
+    const given = Array.from({ length: 100 }, (_, i) => ({ key: undefined, value: `{"n":${i}}`, headers: undefined }))
+    const order = fc.array(fc.nat(99), { maxLength: 300 })
+    fc.assert(
+      fc.property(order, (indexes) => {
+        const text = build(given, true)
+        const binary = build(
+          given.map((one) => ({ ...one, value: Buffer.from(one.value) })),
+          false,
+        )
+        for (const index of indexes) {
+          expect(text.valueAt(index, json)).toEqual({ n: index })
+          const value = binary.valueAt(index, bytes as Codec<unknown>) as Buffer
+          expect(value.toString()).toBe(`{"n":${index}}`)
+          value.fill(0)
+        }
+      }),
+      runs(50),
+    )
+  })
+
   test('decoded values are shared once that is asked for, and frozen', () => {
     const batch = build([{ key: 'k', value: '{"n":[1]}', headers: undefined }], true)
     expect(batch.valueAt(0, json)).not.toBe(batch.valueAt(0, json))
