@@ -118,16 +118,8 @@ export const groupCases: readonly BrokerCase[] = [
       await a.settle(0, 0, 3)
       await b.settle(0, 0, 1)
       assert.deepEqual([placesOf(broker, 'a'), placesOf(broker, 'b')], [[3], [1]])
-      assert.deepEqual(
-        broker
-          .groups()
-          .map(({ name, topics }) => [name, ...topics])
-          .sort(),
-        [
-          ['a', 't'],
-          ['b', 't'],
-        ],
-      )
+      const names = broker.groups().map(({ name, topics }) => `${name} ${topics.join()}`)
+      assert.deepEqual(new Set(names), new Set(['a t', 'b t']))
     },
   },
   {
@@ -180,11 +172,10 @@ export const groupCases: readonly BrokerCase[] = [
       await assert.rejects(TestMember.join(broker, 'g', [t, u], 'latest'), withCode('GROUP_CONFLICT'))
       await first.membership.leave()
       const second = await TestMember.join(broker, 'g', [u], { offset: 3 })
-      const places = broker.positions('g').map(({ topic, position, owner }) => [topic, position, owner !== undefined])
-      assert.deepEqual(places.sort(), [
-        ['t', 2, false],
-        ['u', 3, true],
-      ])
+      const places = broker
+        .positions('g')
+        .map(({ topic, position, owner }) => `${topic} ${position} ${owner !== undefined}`)
+      assert.deepEqual(places.sort(), ['t 2 false', 'u 3 true'])
       await second.membership.leave()
     },
   },

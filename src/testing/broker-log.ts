@@ -42,7 +42,7 @@ export const logCases: readonly BrokerCase[] = [
       for (const partition of [0, 1]) {
         const of = results.filter((result) => result.partition === partition)
         const times = of.map(({ timestamp }) => timestamp)
-        assert.deepEqual(times, [...times].sort())
+        assert.ok(times.every((time, i) => i === 0 || time >= times[i - 1]!))
         assert.ok(of.every(({ duplicate }) => !duplicate))
       }
       await broker.flush()

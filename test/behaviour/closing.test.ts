@@ -244,7 +244,7 @@ describe('idle, drain and close', () => {
     const topic = await run(mq.topic<string>('t'))
     const subscription = await run(topic.subscribe('g', () => {}, { from: 'earliest' }))
     await run(mq.close())
-    const refused = [
+    const refused: (() => Promise<unknown>)[] = [
       () => topic.send({ value: '1' }),
       () => topic.sendBatch(messagesOf('1')),
       () => topic.subscribe('g', () => {}),

@@ -5,9 +5,7 @@ import { virtualQueue } from './queue.ts'
 describe('messages that are refused', () => {
   test('each with its code, the field, and nothing appended', async () => {
     const { mq, run } = await virtualQueue()
-    const topic = await run(
-      mq.topic<unknown>('t', { partitions: 2, maxValueBytes: 100, maxKeyBytes: 10, maxHeadersBytes: 30 }),
-    )
+    const topic = await run(mq.topic('t', { partitions: 2, maxValueBytes: 100, maxKeyBytes: 10, maxHeadersBytes: 30 }))
     const cycle: Record<string, unknown> = {}
     cycle['self'] = cycle
     const cases: [string, string, unknown][] = [

@@ -45,9 +45,9 @@ describe('topics', () => {
     onTestFinished(() => mq.close().then(() => {}))
     const values = { json: { a: [1, null, 'é'] }, msgpack: { a: [1, new Date(0)] }, bytes: Buffer.from([0, 255]) }
     for (const [codec, value] of Object.entries(values)) {
-      const topic = await mq.topic<unknown>(codec, { codec: codec as 'json' })
+      const topic = await mq.topic(codec, { codec: codec as 'json' })
       await topic.send({ value, key: 'kéy', headers: { b: '2', a: '' } })
-      const reopened = await mq.topic<unknown>(codec)
+      const reopened = await mq.topic(codec)
       const { value: found } = await reopened.read().next()
       expect(found).toMatchObject({ key: 'kéy', headers: { b: '2', a: '' }, offset: 0, partition: 0, attempt: 1 })
       expect(Object.keys(found!.headers)).toEqual(['b', 'a'])
