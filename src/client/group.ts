@@ -19,7 +19,7 @@ export class Group {
     this.#subscriptions = subscriptions
   }
 
-  /** Where the group is in each partition. */
+  /** Where the group is in each partition. A settlement shows at once, its commit may still be under way: `flush()` waits for it. */
   positions(): readonly GroupPosition[] {
     return this.#broker.positions(this.name)
   }

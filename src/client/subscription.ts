@@ -138,7 +138,7 @@ export class Subscription {
    * @throws what {@link Subscription.failure} says, when it ended by itself
    */
   async idle(): Promise<void> {
-    await this.#dispatcher.until(() => this.#dispatcher.isIdle)
+    await this.#dispatcher.moves.until(() => this.#dispatcher.isIdle)
     if (this.failure && this.failure.code !== 'CLOSED') throw this.failure
   }
 
@@ -166,7 +166,7 @@ export class Subscription {
       return count
     }
     const isOver = (): boolean => {
-      if (this.failure || left() === 0) return true
+      if (this.failure || targets.every(({ assignment, end }) => assignment.finished.position >= end)) return true
       return this.#dispatcher.isIdle && this.#dispatcher.retries.onlyStopped
     }
     await this.#byDeadline(timeoutMs!, isOver)
@@ -229,9 +229,9 @@ export class Subscription {
     let late = false
     const timer = this.#context.runtime.timer(timeoutMs, `deadline ${this.group}`, () => {
       late = true
-      this.#dispatcher.look()
+      this.#dispatcher.moves.tell()
     })
-    await this.#dispatcher.until(() => late || isOver())
+    await this.#dispatcher.moves.until(() => late || isOver())
     timer.cancel()
   }
 

@@ -9,6 +9,7 @@ import {
   readMessage,
   type Deliveries,
   type DeliveryHost,
+  type GatheredMatch,
   type LeftRunning,
 } from './deliveries.ts'
 import { CallContext, type HandedMessage, type HandlerContext } from './handed-message.ts'
@@ -77,7 +78,16 @@ export class BatchDeliveries implements Deliveries {
     if (this.#gatherer.isDue) this.#call()
   }
 
-  release(matches: (intake: PartitionIntake, key: string | undefined) => boolean): void {
+  release(matches: GatheredMatch): void {
+    this.#ungather(matches, (lane, entries) => this.#host.lanes.putBack(lane, entries))
+  }
+
+  drop(matches: GatheredMatch): void {
+    this.#ungather(matches, () => {})
+  }
+
+  /** Takes messages out of the array; `each` gets those of a lane, in order, before the lane is free again. */
+  #ungather(matches: GatheredMatch, each: (lane: Lane, entries: { source: number; offset: number }[]) => void): void {
     const removed = new Map<Lane, { source: number; offset: number }[]>()
     for (const { lane, intake, message } of this.#gatherer.remove(matches)) {
       intake.running--
@@ -85,7 +95,7 @@ export class BatchDeliveries implements Deliveries {
       removed.get(lane)!.push({ source: intake.number, offset: message.offset })
     }
     for (const [lane, entries] of removed) {
-      this.#host.lanes.putBack(lane, entries)
+      each(lane, entries)
       if (this.#gatherer.holds(lane)) continue
       lane.isBusy = false
       lane.gathering = undefined

@@ -44,6 +44,9 @@ export interface DeliveryHost {
   readonly ended: () => void
 }
 
+/** Chooses among messages that were gathered. */
+export type GatheredMatch = (intake: PartitionIntake, key: string | undefined) => boolean
+
 /** Hands messages to the handler and takes the outcome: one by one, or in arrays. */
 export interface Deliveries {
   /** Handler calls that have not returned. */
@@ -65,8 +68,10 @@ export interface Deliveries {
   ): void
   /** Calls the handler with what was gathered, if its time has come. */
   flush(): void
-  /** Puts back what was gathered and not handed out, where `matches` says so of its partition and key. */
-  release(matches: (intake: PartitionIntake, key: string | undefined) => boolean): void
+  /** Puts what was gathered and not handed out back into its lanes, where `matches` says so of its partition and key. */
+  release(matches: GatheredMatch): void
+  /** As {@link Deliveries.release}, but forgets it: its partition has gone, or nothing is handed out any more. */
+  drop(matches: GatheredMatch): void
   /** Aborts the signals of what runs, and says what that is. */
   abort(reason: QueueError): LeftRunning[]
 }

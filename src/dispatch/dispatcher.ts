@@ -9,6 +9,7 @@ import { Histogram } from './histogram.ts'
 import { IntakeRing } from './intake-ring.ts'
 import { blockedBy, indexOf, KeyLanes, type BatchSource, type Lane, type LaneLimits } from './key-lanes.ts'
 import { LogReader } from './log-reader.ts'
+import { Moves } from './moves.ts'
 import { PartitionIntake, type ConsumedTopic } from './partition-intake.ts'
 import { PauseDesk } from './pause-desk.ts'
 import { Retries } from './retries.ts'
@@ -30,7 +31,7 @@ const sliceMs = 2
 /** Messages between two looks at the clock. */
 const stepsPerLook = 64
 /** Handled messages that may wait for their settlement before the loop pauses. */
-const maxUnsettled = 100_000
+const maxUnsettled = 10_000
 /** The one lane of a partition with `ordering: 'partition'`. */
 const wholePartition = ''
 
@@ -47,6 +48,8 @@ export class Dispatcher implements MemberListener {
   readonly settler: Settler
   readonly retries: Retries
   readonly pauses: PauseDesk
+  /** Told whenever something moved. */
+  readonly moves: Moves = new Moves()
   readonly latency: Histogram = new Histogram()
   /** Messages that were handled well. */
   handled = 0
@@ -63,8 +66,6 @@ export class Dispatcher implements MemberListener {
   /** The same by their numbers, which deferred messages are kept with. */
   readonly #numbered: (PartitionIntake | undefined)[] = []
   readonly #lanesOfTopic = new Map<BrokerTopic, Map<string, Lane>>()
-  /** Called whenever something moved; those who wait for quiet look again. */
-  readonly #watchers = new Set<() => void>()
   #concurrency: number
   #isClosing = false
   /** The last run stopped because the next message had no room to wait. */
@@ -166,35 +167,12 @@ export class Dispatcher implements MemberListener {
     return this.#ring.size === 0 || !this.lanes.hasRoom || this.#isFull
   }
 
-  /** Calls `look` whenever something moved, until the function that is returned is called. */
-  watch(look: () => void): () => void {
-    this.#watchers.add(look)
-    return () => this.#watchers.delete(look)
-  }
-
-  /** Lets everyone who waits for something look again. */
-  look(): void {
-    for (const look of [...this.#watchers]) look()
-  }
-
-  /** Resolves when `holds` answers true; asked whenever something moved. */
-  until(holds: () => boolean): Promise<void> {
-    if (holds()) return Promise.resolve()
-    return new Promise((resolve) => {
-      const stop = this.watch(() => {
-        if (!holds()) return
-        stop()
-        resolve()
-      })
-    })
-  }
-
   /** Hands out nothing more. */
   stop(): void {
     this.#isClosing = true
     this.retries.stop()
-    this.#deliveries.release(() => true)
-    this.look()
+    this.#deliveries.drop(() => true)
+    this.moves.tell()
   }
 
   /** Aborts the signals of everything that runs and says what that is. */
@@ -223,7 +201,7 @@ export class Dispatcher implements MemberListener {
     const fences = new Set(assignments.map(({ fence }) => fence))
     const leaving = [...this.#intakes].filter(({ assignment }) => fences.has(assignment.fence))
     for (const intake of leaving) this.#endIntake(intake)
-    await this.until(() => leaving.every(({ running }) => running === 0))
+    await this.moves.until(() => leaving.every(({ running }) => running === 0))
     await this.settler.flush()
     for (const intake of leaving) {
       this.#intakes.delete(intake)
@@ -240,7 +218,7 @@ export class Dispatcher implements MemberListener {
     this.settler.stop()
     this.#onEnded(error)
     if (error.code !== 'CLOSED') this.#events.emit('subscription:ended', { group: this.settings.group, error })
-    this.look()
+    this.moves.tell()
   }
 
   // --- the loop ---
@@ -271,7 +249,7 @@ export class Dispatcher implements MemberListener {
     }
     if (!this.#scheduled && this.#mayStart) this.#deliveries.flush()
     this.settler.settleSoon(this.running)
-    this.look()
+    this.moves.tell()
   }
 
   get #mayStart(): boolean {
@@ -285,8 +263,8 @@ export class Dispatcher implements MemberListener {
       if (!this.lanes.hasRoom) return false
       const intake = this.#ring.take()
       if (intake === undefined) return false
-      if (this.settings.ordering === 'partition' && intake.lanes.size > 0) {
-        // Its one lane is busy; it comes back when that is idle.
+      if (this.settings.ordering === 'partition' && this.#isTaken(intake)) {
+        // Its one lane is in use; it comes back when that is idle.
         this.#ring.remove(intake)
         continue
       }
@@ -318,6 +296,12 @@ export class Dispatcher implements MemberListener {
     else if (this.lanes.hasRoomIn(lane)) this.lanes.add(lane, source, index)
     else return false
     return true
+  }
+
+  /** Whether the one lane of a partition is in use and takes no more into the array that is being gathered. */
+  #isTaken(intake: PartitionIntake): boolean {
+    const lane = intake.lanes.get(wholePartition)
+    return lane !== undefined && !this.#isGathering(lane)
   }
 
   /** Whether the array that is being gathered may take one more message of this lane. */
@@ -373,7 +357,7 @@ export class Dispatcher implements MemberListener {
   }
 
   #callEnded(): void {
-    if (this.#failure || this.#isClosing) this.look()
+    if (this.#failure || this.#isClosing) this.moves.tell()
     this.#schedule()
   }
 
@@ -389,7 +373,7 @@ export class Dispatcher implements MemberListener {
     this.#ring.remove(intake)
     intake.isEnded = true
     intake.stopWatching()
-    this.#deliveries.release((other) => other === intake)
+    this.#deliveries.drop((other) => other === intake)
     const lanes = new Set([...this.retries.lanes, ...intake.held.splice(0)])
     const maps = this.settings.ordering === 'partition' ? [intake.lanes] : this.#lanesOfTopic.values()
     for (const map of maps) for (const lane of map.values()) lanes.add(lane)
@@ -412,6 +396,6 @@ export class Dispatcher implements MemberListener {
   #settled(): void {
     if (this.#ring.size > 0 || this.lanes.hasReady) this.#schedule()
     this.settler.settleSoon(this.running)
-    this.look()
+    this.moves.tell()
   }
 }

@@ -89,6 +89,8 @@ export class SingleDeliveries implements Deliveries {
 
   release(): void {}
 
+  drop(): void {}
+
   abort(reason: QueueError): LeftRunning[] {
     const left: LeftRunning[] = []
     for (const call of this.#calls) {

@@ -3,18 +3,17 @@ import type {
   GroupDescription,
   GroupPosition,
   JoinRequest,
-  MemberListener,
   Membership,
   Settlement,
   StartPosition,
 } from '../contracts/broker.ts'
-import { startOffset, startOffsets } from '../contracts/start-position.ts'
+import { startOffset } from '../contracts/start-position.ts'
 import type { CommitQueue, Contributor, Storage, WriteBatch } from '../contracts/storage.ts'
 import { QueueError } from '../errors.ts'
 import { groupKey } from '../key-layout.ts'
 import { assign } from './assignment.ts'
 import type { GroupTopic } from './group-topic.ts'
-import { Progress } from './progress.ts'
+import { Places, type Member, type Place } from './places.ts'
 
 /** What groups share with the engine around them. */
 export interface GroupContext {
@@ -22,27 +21,6 @@ export interface GroupContext {
   readonly commit: CommitQueue
   /** Told after each change of owners. */
   readonly rebalanced: (group: string, owners: number) => void
-}
-
-/** One partition in the eyes of the group. */
-interface Place {
-  readonly topic: GroupTopic
-  readonly partition: number
-  readonly progress: Progress
-  /** Who may hand out its messages. Changes only through grant and release. */
-  owner: Member | undefined
-  /** The fence of the last grant; a settlement must carry it. */
-  fence: number
-  /** Set while the owner drains what runs; the partition is granted again only after it resolved. */
-  releasing: Promise<void> | undefined
-  /** While above zero nobody is granted the partition: its position is being moved. */
-  held: number
-}
-
-interface Member {
-  readonly id: string
-  readonly topics: readonly GroupTopic[]
-  readonly listener: MemberListener
 }
 
 /** Fences are made of the store's epoch and a count of grants, so that they rise over restarts without being stored. */
@@ -61,11 +39,7 @@ export class Group implements Contributor {
   readonly id: number
   readonly #context: GroupContext
   readonly #members: Member[] = []
-  readonly #places = new Map<number, Place>()
-  /** Progress whose rows the next commit removes, because the topic is gone. */
-  #obsolete: Progress[] = []
-  /** Progress with changes for the next commit. */
-  readonly #changed = new Set<Progress>()
+  readonly #places: Places
   /** Members that are on their way in. */
   #joining = 0
   #memberCount = 0
@@ -77,20 +51,16 @@ export class Group implements Contributor {
     this.name = name
     this.id = id
     this.#isNew = isNew
+    this.#places = new Places(context.storage, name, id)
   }
 
-  /** Takes up the places that were stored for a topic. */
+  /** Takes up what was stored for a topic. */
   restore(topic: GroupTopic): void {
-    topic.partitionIds.forEach((id, partition) => {
-      const progress = Progress.restore(this.#context.storage, this.id, id)
-      if (progress) this.#addPlace(topic, partition, progress)
-    })
+    this.#places.restore(topic)
   }
 
   describe(): GroupDescription {
-    const topics = new Set<string>()
-    for (const place of this.#places.values()) topics.add(place.topic.name)
-    return { name: this.name, members: this.#members.map(({ id }) => id), topics: [...topics] }
+    return { name: this.name, members: this.#members.map(({ id }) => id), topics: this.#places.topics() }
   }
 
   /** The position in one partition; undefined where the group has none. */
@@ -99,7 +69,7 @@ export class Group implements Contributor {
   }
 
   positions(): GroupPosition[] {
-    return [...this.#places.values()].map(({ topic, partition, progress, owner }) => ({
+    return this.#places.all().map(({ topic, partition, progress, owner }) => ({
       topic: topic.name,
       partition,
       position: progress.position,
@@ -113,9 +83,9 @@ export class Group implements Contributor {
   async join(request: JoinRequest): Promise<Membership> {
     const topics = request.topics as readonly GroupTopic[]
     this.#joining++
-    const starts = await this.#starts(topics, request.from).finally(() => this.#joining--)
+    const starts = await this.#places.starts(topics, request.from).finally(() => this.#joining--)
     this.#checkTopics(topics)
-    for (const [topic, offsets] of starts) this.#begin(topic, offsets)
+    for (const [topic, offsets] of starts) this.#places.begin(topic, offsets)
     const member: Member = { id: `${this.name}-${++this.#memberCount}`, topics, listener: request.listener }
     this.#members.push(member)
     await this.#committed()
@@ -129,25 +99,12 @@ export class Group implements Contributor {
 
   /** Moves the group in the chosen partitions: takes them back, sets the position, grants them again. */
   async seek(to: StartPosition, where: { topic?: string; partition?: number } = {}): Promise<void> {
-    const chosen = [...this.#places.values()].filter(
-      ({ topic, partition }) =>
-        (where.topic === undefined || topic.name === where.topic) &&
-        (where.partition === undefined || partition === where.partition),
-    )
-    if (chosen.length === 0) {
-      throw new QueueError('OFFSET_OUT_OF_RANGE', `group ${this.name} has no position there`, {
-        group: this.name,
-        ...where,
-      })
-    }
+    const chosen = this.#places.choose(where)
     const targets = await Promise.all(chosen.map(({ topic, partition }) => startOffset(topic, partition, to)))
     for (const place of chosen) place.held++
     try {
       await this.#release(chosen)
-      chosen.forEach((place, i) => {
-        place.progress.moveTo(targets[i]!)
-        this.#changed.add(place.progress)
-      })
+      chosen.forEach((place, i) => this.#places.move(place, targets[i]!))
       await this.#committed()
     } finally {
       for (const place of chosen) place.held--
@@ -160,24 +117,18 @@ export class Group implements Contributor {
     for (const member of [...this.#members]) {
       if (topic && !member.topics.includes(topic)) continue
       this.#remove(member)
-      for (const place of this.#placesOf(member)) this.#disown(place)
+      for (const place of this.#places.ownedBy(member)) this.#disown(place)
       member.listener.lost(error)
     }
     if (topic === undefined) return
-    for (const id of topic.partitionIds) {
-      const place = this.#places.get(id)
-      if (place === undefined) continue
-      this.#places.delete(id)
-      this.#changed.delete(place.progress)
-      this.#obsolete.push(place.progress)
-    }
+    this.#places.drop(topic)
     this.#context.commit.mark(this)
     this.#rebalance()
   }
 
   /** Removes all rows of the group. */
   erase(writes: WriteBatch): void {
-    for (const { progress } of this.#places.values()) progress.erase(writes)
+    this.#places.erase(writes)
     writes.remove('meta', groupKey(this.name))
   }
 
@@ -198,10 +149,7 @@ export class Group implements Contributor {
   contribute(writes: WriteBatch): void {
     if (this.#isNew) writes.put('meta', groupKey(this.name), Buffer.from(JSON.stringify({ id: this.id })))
     this.#isNew = false
-    for (const progress of this.#obsolete) progress.erase(writes)
-    this.#obsolete = []
-    for (const progress of this.#changed) progress.write(writes)
-    this.#changed.clear()
+    this.#places.write(writes)
   }
 
   #checkTopics(topics: readonly GroupTopic[]): void {
@@ -219,65 +167,28 @@ export class Group implements Contributor {
     )
   }
 
-  /** Where the group begins in the topics that it is new on; all of it is known before anything is set. */
-  async #starts(topics: readonly GroupTopic[], from: StartPosition | undefined): Promise<[GroupTopic, number[]][]> {
-    const found: [GroupTopic, number[]][] = []
-    for (const topic of topics) {
-      if (topic.partitionIds.every((id) => this.#places.has(id))) continue
-      if (from === undefined) {
-        const allowed = `'earliest', 'latest', { offset } or { timestamp }`
-        const message = `group ${this.name} is new on topic ${topic.name}: option from is missing; allowed is ${allowed}`
-        throw new QueueError('INVALID_OPTION', message, {
-          option: 'from',
-          allowed,
-          group: this.name,
-          topic: topic.name,
-        })
-      }
-      found.push([topic, await startOffsets(topic, from)])
-    }
-    return found
-  }
-
-  #begin(topic: GroupTopic, offsets: readonly number[]): void {
-    topic.partitionIds.forEach((id, partition) => {
-      // Another member may have begun meanwhile; its positions stand.
-      if (this.#places.has(id)) return
-      const progress = Progress.begin(this.id, id, offsets[partition]!)
-      this.#addPlace(topic, partition, progress)
-      this.#changed.add(progress)
-    })
-  }
-
-  #addPlace(topic: GroupTopic, partition: number, progress: Progress): void {
-    const place = { topic, partition, progress, owner: undefined, fence: 0, releasing: undefined, held: 0 }
-    this.#places.set(topic.partitionIds[partition]!, place)
-  }
-
   #settle(member: Member, settlement: Settlement): Promise<void> {
     for (const { assignment } of settlement.partitions) {
-      const place = this.#placeOf(assignment)
+      const place = this.#places.of(assignment)
       if (place?.owner === member && place.fence === assignment.fence) continue
       const { partition, topic } = assignment
       const message = `partition ${partition} of ${topic.name} has another owner in group ${this.name}: nothing was settled`
       return Promise.reject(new QueueError('FENCED', message, { group: this.name, topic: topic.name, partition }))
     }
     for (const { assignment, finished } of settlement.partitions) {
-      const { progress } = this.#placeOf(assignment)!
-      progress.finish(finished)
-      this.#changed.add(progress)
+      this.#places.finish(this.#places.of(assignment)!, finished)
     }
     return this.#committed()
   }
 
   #committed(): Promise<void> {
-    if (this.#isNew || this.#changed.size > 0) this.#context.commit.mark(this)
+    if (this.#isNew || this.#places.hasChanges) this.#context.commit.mark(this)
     return new Promise((resolve, reject) => this.#context.commit.wait(resolve, reject, undefined))
   }
 
   async #leave(member: Member, abandon: boolean): Promise<void> {
     if (!this.#remove(member)) return
-    const places = this.#placesOf(member)
+    const places = this.#places.ownedBy(member)
     if (abandon) for (const place of places) this.#disown(place)
     else await this.#release(places)
     this.#rebalance()
@@ -293,15 +204,15 @@ export class Group implements Contributor {
   /** Moves partitions towards the target: takes back what should move, grants what is free. */
   #rebalance(): void {
     const consumed = new Set(this.#members[0]?.topics)
-    const places = [...this.#places].filter(([, { topic }]) => consumed.has(topic))
+    const places = this.#places.all().filter(({ topic }) => consumed.has(topic))
     const target = assign(
-      places.map(([id, { owner }]) => ({ id, owner: owner?.id })),
+      places.map(({ id, owner }) => ({ id, owner: owner?.id })),
       this.#members.map(({ id }) => id),
     )
     const moving: Place[] = []
     const granted = new Map<Member, Assignment[]>()
-    for (const [id, place] of places) {
-      const wanted = this.#members.find((member) => member.id === target.get(id))
+    for (const place of places) {
+      const wanted = this.#members.find((member) => member.id === target.get(place.id))
       if (wanted === undefined || place.owner === wanted || place.held > 0) continue
       if (place.owner !== undefined) moving.push(place)
       else {
@@ -354,14 +265,5 @@ export class Group implements Contributor {
     place.owner = undefined
     place.fence = 0
     place.releasing = undefined
-  }
-
-  #placesOf(member: Member): Place[] {
-    return [...this.#places.values()].filter(({ owner }) => owner === member)
-  }
-
-  #placeOf(assignment: Assignment): Place | undefined {
-    const topic = assignment.topic as GroupTopic
-    return this.#places.get(topic.partitionIds[assignment.partition]!)
   }
 }

@@ -3,8 +3,10 @@ import type { Contributor, Storage, WriteBatch } from '../contracts/storage.ts'
 import { QueueError } from '../errors.ts'
 import { logKey, offsetOfLogKey, partitionKey } from '../key-layout.ts'
 import type { Runtime } from '../runtime/runtime.ts'
+import { BatchWindow } from './batch-window.ts'
 import { BatchBuilder, type BuilderRecord } from './batch-builder.ts'
 import type { GroupCommit } from './group-commit.ts'
+import { readPartitionRow, writePartitionRow } from './partition-row.ts'
 import { StoredBatch } from './record-batch.ts'
 import type { RecentReads, Tail, TailOwner } from './tail.ts'
 
@@ -46,7 +48,7 @@ export class PartitionLog implements Contributor, TailOwner {
   /** Never decreases, so that a lookup by time is a binary search. */
   #lastTimestamp: number
   /** The newest batches in order. Invariant: consecutive; covers everything that is not flushed except the open builder. */
-  #tail: StoredBatch[] = []
+  readonly #tail = new BatchWindow()
   /** Batches sealed since the last commit was made. */
   #sealed: StoredBatch[] = []
   /** Ends of the commits under way, oldest first. */
@@ -213,7 +215,7 @@ export class PartitionLog implements Contributor, TailOwner {
   }
 
   evictOldest(): boolean {
-    const oldest = this.#tail[0]
+    const { oldest } = this.#tail
     if (oldest === undefined || oldest.nextOffset > this.#flushedEnd) return false
     this.#tail.shift()
     oldest.dropSharedValues()
@@ -223,7 +225,7 @@ export class PartitionLog implements Contributor, TailOwner {
 
   /** Lets batches of the tail go that lie wholly below the start. */
   #trimTail(): void {
-    for (let oldest = this.#tail[0]; oldest && oldest.nextOffset <= this.#start; oldest = this.#tail[0]) {
+    while (this.#tail.oldest !== undefined && this.#tail.oldest.nextOffset <= this.#start) {
       if (!this.evictOldest()) return
       this.#context.tail.skip(this)
     }
@@ -231,8 +233,7 @@ export class PartitionLog implements Contributor, TailOwner {
 
   /** Lets go of all memory, when the topic is deleted or the store closed. */
   release(): void {
-    for (const batch of this.#tail) this.#context.tail.removed(batch)
-    this.#tail = []
+    for (let batch = this.#tail.shift(); batch; batch = this.#tail.shift()) this.#context.tail.removed(batch)
     this.#context.tail.forget(this)
     this.#context.recent.forget(this)
     this.#watchers.clear()
@@ -277,15 +278,7 @@ export class PartitionLog implements Contributor, TailOwner {
 
   /** Moves the visible end to `offset` and on over buffered batches behind it, then wakes the readers. */
   #advanceVisible(offset: number): void {
-    let end = Math.max(this.#visibleEnd, offset)
-    for (let i = this.#tail.length - 1; i >= 0; i--) {
-      const batch = this.#tail[i]!
-      if (batch.nextOffset > end) continue
-      for (let next = i + 1; next < this.#tail.length && this.#tail[next]!.buffered; next++) {
-        end = this.#tail[next]!.nextOffset
-      }
-      break
-    }
+    const end = this.#tail.bufferedEnd(Math.max(this.#visibleEnd, offset))
     if (end === this.#visibleEnd) return
     this.#visibleEnd = end
     for (const watcher of this.#watchers) watcher()
@@ -293,8 +286,8 @@ export class PartitionLog implements Contributor, TailOwner {
 
   /** The batch that holds a stored offset: from the tail, from recent reads, or from disk. */
   #find(offset: number): StoredBatch | undefined {
-    const tail = this.#tail
-    if (tail.length > 0 && offset >= tail[0]!.baseOffset) return findIn(tail, offset)
+    const { oldest } = this.#tail
+    if (oldest !== undefined && offset >= oldest.baseOffset) return this.#tail.find(offset)
     const recent = this.#context.recent.find(this, offset)
     if (recent) return recent
     const batch = this.#read(offset)
@@ -347,42 +340,10 @@ export class PartitionLog implements Contributor, TailOwner {
 
 const empty: FetchResult = Object.freeze({ kind: 'empty' })
 
-/** Binary search for the batch that holds `offset`. */
-function findIn(batches: readonly StoredBatch[], offset: number): StoredBatch | undefined {
-  let low = 0
-  let high = batches.length - 1
-  while (low < high) {
-    const middle = (low + high + 1) >> 1
-    if (batches[middle]!.baseOffset <= offset) low = middle
-    else high = middle - 1
-  }
-  const batch = batches[low]
-  return batch !== undefined && offset < batch.nextOffset ? batch : undefined
-}
-
 export function outOfRange(partition: number, offset: number, start: number, end: number): QueueError {
   return new QueueError(
     'OFFSET_OUT_OF_RANGE',
     `offset ${offset} of partition ${partition} is outside [${start}, ${end}]: read from 'earliest' or 'latest'`,
     { partition, offset, from: start, to: end },
   )
-}
-
-interface PartitionRow {
-  readonly start: number
-  readonly bytes: number
-  readonly timestamp: number
-}
-
-function writePartitionRow(row: PartitionRow): Buffer {
-  const value = Buffer.allocUnsafe(24)
-  value.writeDoubleLE(row.start, 0)
-  value.writeDoubleLE(row.bytes, 8)
-  value.writeDoubleLE(row.timestamp, 16)
-  return value
-}
-
-function readPartitionRow(value: Uint8Array): PartitionRow {
-  const row = Buffer.from(value.buffer, value.byteOffset, value.byteLength)
-  return { start: row.readDoubleLE(0), bytes: row.readDoubleLE(8), timestamp: row.readDoubleLE(16) }
 }
