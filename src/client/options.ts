@@ -6,7 +6,7 @@ import type { StandardSchema } from '../schema.ts'
 /** Limits and settings that hold for a whole queue, whatever keeps its log. */
 export interface QueueOptions {
   /**
-   * Bytes of sends that may wait for the disk at once.
+   * Bytes of sends that may wait for the disk at once; a text counts one for each of its UTF-16 units.
    *
    * @defaultValue `67_108_864` (64 MiB)
    * @remarks Range: 1_024 to 2_147_483_648. Semantics: Kafka `buffer.memory`.
@@ -116,7 +116,7 @@ export interface TopicOptions<V> {
    */
   readonly maxHeadersBytes?: number
   /**
-   * Largest {@link Topic.sendBatch}, in encoded bytes.
+   * Largest {@link Topic.sendBatch}: the encoded values of all its messages, in bytes.
    *
    * @defaultValue `16_777_216` (16 MiB)
    * @remarks Range: 1_024 to 268_435_456.

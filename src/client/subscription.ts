@@ -75,6 +75,8 @@ export class Subscription {
   readonly #context: SubscriptionContext
   readonly #dispatcher: Dispatcher
   #closing: Promise<CloseReport> | undefined
+  /** Closing is over: who still waits for something is let go. */
+  #isClosed = false
 
   /** @internal */
   constructor(group: string, context: SubscriptionContext) {
@@ -138,7 +140,7 @@ export class Subscription {
    * @throws what {@link Subscription.failure} says, when it ended by itself
    */
   async idle(): Promise<void> {
-    await this.#dispatcher.moves.until(() => this.#dispatcher.isIdle)
+    await this.#dispatcher.moves.until(() => this.#isClosed || this.#dispatcher.isIdle)
     if (this.failure && this.failure.code !== 'CLOSED') throw this.failure
   }
 
@@ -166,7 +168,8 @@ export class Subscription {
       return count
     }
     const isOver = (): boolean => {
-      if (this.failure || targets.every(({ assignment, end }) => assignment.finished.position >= end)) return true
+      if (this.failure || this.#isClosed || targets.every(({ assignment, end }) => assignment.finished.position >= end))
+        return true
       return this.#dispatcher.isIdle && this.#dispatcher.retries.onlyStopped
     }
     await this.#byDeadline(timeoutMs!, isOver)
@@ -221,6 +224,8 @@ export class Subscription {
     if (left.length === 0 || abandon) await left2
     else left2.catch(() => {})
     this.#context.onClosed()
+    this.#isClosed = true
+    dispatcher.moves.tell()
     return { left }
   }
 

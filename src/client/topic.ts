@@ -1,5 +1,5 @@
 import type { Codec } from '../codec.ts'
-import type { BrokerTopic, OffsetRange, StartPosition, TopicSettings } from '../contracts/broker.ts'
+import type { BrokerTopic, EncodedRecord, OffsetRange, StartPosition, TopicSettings } from '../contracts/broker.ts'
 import type { HandlerContext } from '../dispatch/handed-message.ts'
 import { QueueError } from '../errors.ts'
 import type { Acks, Message, OutgoingMessage, SendResult } from '../message.ts'
@@ -96,7 +96,8 @@ export class Topic<V = unknown> {
       const records = this.#encoder.encodeAll(messages)
       let bytes = 0
       for (const record of records) bytes += record.end - record.start
-      if (bytes > this.#options.maxBatchBytes) throw this.#batchTooLarge(bytes)
+      // UTF-8 takes at most three bytes a UTF-16 unit; most batches need no exact count.
+      if (bytes * 3 > this.#options.maxBatchBytes) this.#checkBatchSize(records)
       return this.#broker.appendBatch(records, resolved)
     } catch (error) {
       return Promise.reject(error as Error)
@@ -199,6 +200,14 @@ export class Topic<V = unknown> {
   #checkPartition(partition: number, where: string): number {
     if (Number.isInteger(partition) && partition >= 0 && partition < this.partitions) return partition
     throw invalid(where, 'partition', partition, `a whole number from 0 to ${this.partitions - 1}`)
+  }
+
+  #checkBatchSize(records: readonly EncodedRecord[]): void {
+    let bytes = 0
+    for (const { value, start, end } of records) {
+      bytes += typeof value === 'string' ? Buffer.byteLength(value.substring(start, end)) : value.length
+    }
+    if (bytes > this.#options.maxBatchBytes) throw this.#batchTooLarge(bytes)
   }
 
   #batchTooLarge(bytes: number): QueueError {

@@ -81,10 +81,11 @@ export class BatchGatherer {
     const entries = messages.map((message, i) => ({ message, intake: intakes[i]!, lane: lanes[i]! }))
     const removed = entries.filter(({ intake, message }) => matches(intake, message.key))
     if (removed.length === 0) return removed
+    const gone = new Set(removed)
     // Lanes know this array by identity, so it is changed in place.
     messages.length = intakes.length = lanes.length = 0
     for (const entry of entries) {
-      if (removed.includes(entry)) continue
+      if (gone.has(entry)) continue
       messages.push(entry.message)
       intakes.push(entry.intake)
       lanes.push(entry.lane)

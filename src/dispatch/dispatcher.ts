@@ -160,8 +160,9 @@ export class Dispatcher implements MemberListener {
 
   /** Nothing that could be handed out now, nothing running, nothing that waits to be settled. */
   get isIdle(): boolean {
+    if (this.#failure) return true
     if (this.running > 0 || this.settler.unsettled > 0) return false
-    if (this.pauses.isPaused || this.#isClosing || this.#failure) return true
+    if (this.pauses.isPaused || this.#isClosing) return true
     if (this.#scheduled || this.lanes.hasReady || this.#deliveries.gathered > 0) return false
     for (const intake of this.#intakes) if (intake.isFetching) return false
     return this.#ring.size === 0 || !this.lanes.hasRoom || this.#isFull

@@ -48,6 +48,8 @@ export class PauseDesk {
       this.#host.ring.remove(intake)
       this.#host.release((other) => other === intake)
     }
+    // Lanes that are ready are put aside by the loop.
+    this.#host.moved()
   }
 
   resumePartition(topic: string | undefined, partition: number): void {
@@ -67,6 +69,7 @@ export class PauseDesk {
       if (lane) lane.blocked |= blockedBy.pausedKey
     }
     this.#host.release((_, gathered) => gathered === key)
+    this.#host.moved()
   }
 
   resumeKey(key: string): void {

@@ -1,4 +1,5 @@
 import { QueueError } from '../errors.ts'
+import { SignalWatch } from './signal-watch.ts'
 
 export interface SendLimits {
   readonly maxInFlightBytes: number
@@ -37,6 +38,7 @@ export class SendGate {
   #waiting: (WaitingSend | undefined)[] = []
   #first = 0
   #waitingCount = 0
+  readonly #signals = new SignalWatch()
   #full = false
   #bytesSinceLook = Infinity
 
@@ -75,15 +77,15 @@ export class SendGate {
       const entry: WaitingSend = {
         bytes,
         reject: (error) => {
-          signal?.removeEventListener('abort', onAbort)
+          if (signal) this.#signals.remove(signal, onAbort)
           reject(error)
         },
         start: () => {
-          signal?.removeEventListener('abort', onAbort)
+          if (signal) this.#signals.remove(signal, onAbort)
           start().then(resolve, reject)
         },
       }
-      signal?.addEventListener('abort', onAbort, { once: true })
+      if (signal) this.#signals.add(signal, onAbort)
       this.#waiting.push(entry)
       this.#waitingCount++
     })

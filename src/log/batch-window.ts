@@ -2,7 +2,7 @@ import type { StoredBatch } from './record-batch.ts'
 
 /** Consecutive batches of one partition, oldest first: batches come at the end and go at the start. */
 export class BatchWindow {
-  #batches: StoredBatch[] = []
+  #batches: (StoredBatch | undefined)[] = []
   /** Place of the oldest one; what is before it has gone. */
   #first = 0
 
@@ -21,7 +21,8 @@ export class BatchWindow {
   shift(): StoredBatch | undefined {
     const batch = this.#batches[this.#first]
     if (batch === undefined) return undefined
-    this.#first++
+    // Whoever let it go must not keep its memory.
+    this.#batches[this.#first++] = undefined
     if (this.#first > 64 && this.#first * 2 > this.#batches.length) {
       this.#batches = this.#batches.slice(this.#first)
       this.#first = 0
