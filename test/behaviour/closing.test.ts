@@ -203,7 +203,7 @@ describe('idle, drain and close', () => {
     expect(runtime.timers()).toEqual([])
   })
 
-  test.skip('QUIET-47: whoever waits for idle or drained when the subscription is closed is told, and no timer is left (bug Q18)', async () => {
+  test('QUIET-47: whoever waits for idle or drained when the subscription is closed is told, and no timer is left', async () => {
     const { mq, run, runtime } = await virtualQueue()
     const topic = await run(mq.topic<string>('t'))
     await run(topic.sendBatch(messagesOf('a:1', 'b:1')))

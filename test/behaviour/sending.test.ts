@@ -31,7 +31,11 @@ describe('sending', () => {
     const { mq, run } = queue
     const topic = await run(mq.topic<string>('t', { partitions: 2 }))
     for (const value of ['1', '2', '3']) await topic.send({ key: value, value }, { acks: 'buffered' })
-    await run(mq.flush())
+    let isFlushed = false
+    const flush = mq.flush().then(() => (isFlushed = true))
+    for (let turn = 0; turn < 100; turn++) await Promise.resolve()
+    expect(isFlushed).toBe(false)
+    await run(flush)
     const again = await queue.crash('power')
     const ends = (await run(again.topic('t'))).offsets().map(({ end }) => end)
     expect(ends[0]! + ends[1]!).toBe(3)

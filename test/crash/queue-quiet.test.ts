@@ -6,7 +6,6 @@ import { StorageChild } from './storage-child.ts'
 
 describe('queue: a process that closed it', () => {
   for (const mode of ['disk', 'memory', 'lost', 'draining']) {
-    // A drain that waits outlives close (bug Q18).
     test.skipIf(mode === 'draining')(
       `QUIET-46: holds no timer or handle of it, has no unhandled rejection, and exits by itself: ${mode}`,
       async () => {
