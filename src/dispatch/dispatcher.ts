@@ -1,4 +1,4 @@
-import type { Assignment, BrokerTopic, MemberListener, Membership, RecordBatch } from '../contracts/broker.ts'
+import type { Assignment, MemberListener, Membership, RecordBatch } from '../contracts/broker.ts'
 import { isQueueError, type QueueError } from '../errors.ts'
 import type { EventHub } from '../events.ts'
 import type { Runtime } from '../runtime/runtime.ts'
@@ -7,10 +7,11 @@ import type { BatchSettings } from './batch-gatherer.ts'
 import type { Deliveries, DeliveryHost, DispatchHandler, LeftRunning } from './deliveries.ts'
 import { Histogram } from './histogram.ts'
 import { IntakeRing } from './intake-ring.ts'
+import { Intakes } from './intakes.ts'
 import { blockedBy, indexOf, KeyLanes, type BatchSource, type Lane, type LaneLimits } from './key-lanes.ts'
 import { LogReader } from './log-reader.ts'
 import { Moves } from './moves.ts'
-import { PartitionIntake, type ConsumedTopic } from './partition-intake.ts'
+import type { ConsumedTopic, PartitionIntake } from './partition-intake.ts'
 import { PauseDesk } from './pause-desk.ts'
 import { Retries } from './retries.ts'
 import type { RetryPolicy } from './retry-policy.ts'
@@ -55,17 +56,12 @@ export class Dispatcher implements MemberListener {
   handled = 0
   readonly #runtime: Runtime
   readonly #events: EventHub
-  readonly #consumed: ReadonlyMap<BrokerTopic, ConsumedTopic>
   readonly #deliveries: Deliveries
   readonly #reader: LogReader
   /** Told when the dispatcher ended by itself or lost its membership. */
   readonly #onEnded: (error: QueueError) => void
   readonly #ring = new IntakeRing()
-  /** Partitions owned now, and those that are being given back. */
-  readonly #intakes = new Set<PartitionIntake>()
-  /** The same by their numbers, which deferred messages are kept with. */
-  readonly #numbered: (PartitionIntake | undefined)[] = []
-  readonly #lanesOfTopic = new Map<BrokerTopic, Map<string, Lane>>()
+  readonly #intakes: Intakes
   #concurrency: number
   #isClosing = false
   /** The last run stopped because the next message had no room to wait. */
@@ -86,7 +82,7 @@ export class Dispatcher implements MemberListener {
     this.#runtime = runtime
     this.#events = events
     this.#onEnded = onEnded
-    this.#consumed = new Map(consumed.map((entry) => [entry.topic, entry]))
+    this.#intakes = new Intakes(consumed, settings.ordering === 'partition')
     this.#concurrency = settings.concurrency
     const schedule = (): void => this.#schedule()
     this.lanes = new KeyLanes(settings, (lane) => this.#laneIdle(lane))
@@ -101,7 +97,6 @@ export class Dispatcher implements MemberListener {
       lanes: this.lanes,
       ring: this.#ring,
       intakes: this.#intakes,
-      lanesOfTopic: this.#lanesOfTopic,
       topics: consumed.map(({ topic }) => topic.name),
       release: (matches) => this.#deliveries.release(matches),
       moved: schedule,
@@ -155,7 +150,7 @@ export class Dispatcher implements MemberListener {
   }
 
   get assignments(): Assignment[] {
-    return [...this.#intakes].filter(({ isEnded }) => !isEnded).map(({ assignment }) => assignment)
+    return this.#intakes.active.map(({ assignment }) => assignment)
   }
 
   /** Nothing that could be handed out now, nothing running, nothing that waits to be settled. */
@@ -164,7 +159,7 @@ export class Dispatcher implements MemberListener {
     if (this.running > 0 || this.settler.unsettled > 0) return false
     if (this.pauses.isPaused || this.#isClosing) return true
     if (this.#scheduled || this.lanes.hasReady || this.#deliveries.gathered > 0) return false
-    for (const intake of this.#intakes) if (intake.isFetching) return false
+    if (this.#intakes.isFetching) return false
     return this.#ring.size === 0 || !this.lanes.hasRoom || this.#isFull
   }
 
@@ -185,12 +180,7 @@ export class Dispatcher implements MemberListener {
 
   assigned(assignments: readonly Assignment[]): void {
     for (const assignment of assignments) {
-      const vacant = this.#numbered.indexOf(undefined)
-      const number = vacant < 0 ? this.#numbered.length : vacant
-      const consumed = this.#consumed.get(assignment.topic)!
-      const intake = new PartitionIntake(number, assignment, consumed, this.#lanesFor(assignment.topic))
-      this.#numbered[number] = intake
-      this.#intakes.add(intake)
+      const intake = this.#intakes.add(assignment)
       intake.isPaused = this.pauses.holdsPartition(assignment.topic.name, assignment.partition)
       intake.stopWatching = assignment.topic.watch(assignment.partition, () => this.#arrived(intake))
       this.#ring.add(intake)
@@ -199,15 +189,11 @@ export class Dispatcher implements MemberListener {
   }
 
   async revoked(assignments: readonly Assignment[]): Promise<void> {
-    const fences = new Set(assignments.map(({ fence }) => fence))
-    const leaving = [...this.#intakes].filter(({ assignment }) => fences.has(assignment.fence))
+    const leaving = this.#intakes.of(assignments)
     for (const intake of leaving) this.#endIntake(intake)
     await this.moves.until(() => leaving.every(({ running }) => running === 0))
     await this.settler.flush()
-    for (const intake of leaving) {
-      this.#intakes.delete(intake)
-      this.#numbered[intake.number] = undefined
-    }
+    for (const intake of leaving) this.#intakes.remove(intake)
   }
 
   lost(error: QueueError): void {
@@ -330,7 +316,7 @@ export class Dispatcher implements MemberListener {
   #startNext(lane: Lane): void {
     const { retry } = lane
     const number = retry?.intake ?? (lane.count > 0 ? this.lanes.front(lane).source.intake : lane.deferred!.source)
-    const intake = this.#numbered[number]!
+    const intake = this.#intakes.get(number)
     if (this.pauses.holds(lane, intake)) return
     if (retry !== undefined) {
       const source = this.#reader.load(lane, intake, retry.offset)
@@ -376,22 +362,14 @@ export class Dispatcher implements MemberListener {
     intake.stopWatching()
     this.#deliveries.drop((other) => other === intake)
     const lanes = new Set([...this.retries.lanes, ...intake.held.splice(0)])
-    const maps = this.settings.ordering === 'partition' ? [intake.lanes] : this.#lanesOfTopic.values()
-    for (const map of maps) for (const lane of map.values()) lanes.add(lane)
+    for (const map of this.#intakes.lanesAround(intake)) for (const lane of map.values()) lanes.add(lane)
     for (const lane of lanes) this.lanes.purge(lane, intake.number)
     this.retries.sweep()
   }
 
   #laneIdle(lane: Lane): void {
     if (this.settings.ordering !== 'partition') return
-    for (const intake of this.#intakes) if (intake.lanes === lane.map) this.#arrived(intake)
-  }
-
-  #lanesFor(topic: BrokerTopic): Map<string, Lane> {
-    if (this.settings.ordering === 'partition') return new Map()
-    let lanes = this.#lanesOfTopic.get(topic)
-    if (lanes === undefined) this.#lanesOfTopic.set(topic, (lanes = new Map()))
-    return lanes
+    for (const intake of this.#intakes.withLanes(lane.map)) this.#arrived(intake)
   }
 
   #settled(): void {

@@ -1,5 +1,5 @@
-import type { BrokerTopic } from '../contracts/broker.ts'
 import type { IntakeRing } from './intake-ring.ts'
+import type { Intakes } from './intakes.ts'
 import { blockedBy, type KeyLanes, type Lane } from './key-lanes.ts'
 import type { PartitionIntake } from './partition-intake.ts'
 
@@ -7,8 +7,7 @@ import type { PartitionIntake } from './partition-intake.ts'
 export interface PauseHost {
   readonly lanes: KeyLanes
   readonly ring: IntakeRing
-  readonly intakes: Iterable<PartitionIntake>
-  readonly lanesOfTopic: ReadonlyMap<BrokerTopic, Map<string, Lane>>
+  readonly intakes: Intakes
   /** Names of the topics that are consumed. */
   readonly topics: readonly string[]
   /** Puts back what was gathered for a call that has not been made. */
@@ -64,20 +63,14 @@ export class PauseDesk {
 
   pauseKey(key: string): void {
     this.#keys.add(key)
-    for (const lanes of this.#host.lanesOfTopic.values()) {
-      const lane = lanes.get(key)
-      if (lane) lane.blocked |= blockedBy.pausedKey
-    }
+    for (const lane of this.#host.intakes.lanesOf(key)) lane.blocked |= blockedBy.pausedKey
     this.#host.release((_, gathered) => gathered === key)
     this.#host.moved()
   }
 
   resumeKey(key: string): void {
     this.#keys.delete(key)
-    for (const lanes of this.#host.lanesOfTopic.values()) {
-      const lane = lanes.get(key)
-      if (lane) this.#unblock(lane, blockedBy.pausedKey)
-    }
+    for (const lane of this.#host.intakes.lanesOf(key)) this.#unblock(lane, blockedBy.pausedKey)
     this.#host.moved()
   }
 

@@ -191,7 +191,7 @@ describe('the send gate', () => {
       remove(...given)
     }
     const waiting = [scene.send('b', 10, signal), scene.send('c', 10, signal)]
-    expect(listeners.size).toBe(2)
+    expect(listeners.size).toBe(1)
     const closed = new QueueError('CLOSED', 'the queue is closed')
     scene.gate.shut(closed)
     for (const send of waiting) await expect(send).rejects.toBe(closed)
