@@ -213,7 +213,8 @@ describe('key lanes', () => {
           expect(scene.lanes.buffered + scene.lanes.deferred + scene.retrying).toBe(scene.waitingCount)
         }
         // All of it comes out in the end, and nothing is left behind.
-        for (;;) {
+        for (let round = 0; ; round++) {
+          expect(round, 'it never ends').toBeLessThan(1000)
           scene.retriesDue()
           for (const offset of [...scene.running.keys()]) scene.end(offset)
           if (scene.start() === undefined && scene.running.size === 0) break

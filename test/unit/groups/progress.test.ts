@@ -66,6 +66,17 @@ describe('progress of a group in a partition', () => {
     )
   })
 
+  test('PROGRESS-22: more pages than are read at once are restored too', async () => {
+    const { storage, write, rows } = scene()
+    const progress = Progress.begin(1, 2, 0)
+    const pages = Array.from({ length: 700 }, (_, page) => page * pageSize + 1 + (page % 100))
+    progress.finish(pages.flatMap((offset) => [offset, offset + 1]))
+    await write((writes) => progress.write(writes))
+    expect(rows()).toBe(701)
+    const restored = Progress.restore(storage, 1, 2)!
+    expect([restored.above, pages.every((offset) => restored.finished.has(offset))]).toEqual([700, true])
+  })
+
   test('a settlement in order writes one row, whatever was finished before', async () => {
     const { write } = scene()
     const progress = Progress.begin(1, 2, 0)
