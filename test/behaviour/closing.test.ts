@@ -238,6 +238,16 @@ describe('idle, drain and close', () => {
     await expect(run(late)).rejects.toMatchObject({ code: 'ABORTED' })
   })
 
+  test('a subscription that begins while the queue closes is closed too', async () => {
+    const { mq, run, runtime } = await virtualQueue()
+    const topic = await run(mq.topic<string>('t'))
+    const subscribe = topic.subscribe('g', () => {}, { from: 'earliest' })
+    const [outcome] = await run(Promise.allSettled([subscribe, mq.close()]))
+    if (outcome.status === 'rejected') expect(outcome.reason).toMatchObject({ code: 'CLOSED' })
+    else await expect(run(outcome.value.seek('latest'))).rejects.toMatchObject({ code: 'CLOSED' })
+    expect(runtime.timers()).toEqual([])
+  })
+
   test('after close every call is refused with CLOSED, and events are silent', async () => {
     const { mq, run } = await virtualQueue()
     const made = eventsOf(mq, 'topic:created')

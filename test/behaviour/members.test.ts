@@ -95,6 +95,32 @@ describe('members of a group', () => {
     expect(old.started).toEqual(['a:1'])
   })
 
+  test('ORDER-55: a batch that fails while one of its partitions is given back keeps the order of the others', async () => {
+    const { mq, run, runtime } = await virtualQueue()
+    const topic = await run(mq.topic<string>('t', { partitions: 2 }))
+    const send = (value: string, partition: number): Promise<unknown> => run(topic.send({ key: 'k', value, partition }))
+    const [old, young] = [new HeldCalls(), new HeldCalls()]
+    const batch = { max: 10, maxWaitMs: 50 }
+    await run(topic.subscribe('g', old.handler, { from: 'earliest', batch }))
+    await send('gone', 1)
+    await send('1', 0)
+    await send('2', 0)
+    await runtime.advance(50)
+    expect(old.running).toEqual(['gone 1 2'])
+    await send('3', 0)
+    await run(topic.subscribe('g', young.handler, { batch }))
+    await runtime.settle()
+    old.fail('gone 1 2')
+    for (let i = 0; i < 5; i++) {
+      await runtime.advance(1_000)
+      old.endAll()
+      young.endAll()
+    }
+    await runtime.settle()
+    expect([old.started.join(' '), young.started]).toEqual(['gone 1 2 1 2 3', ['gone']])
+    expect(mq.group('g').lag().count).toBe(0)
+  })
+
   test('have to consume the same topics', async () => {
     const { mq, run } = await virtualQueue()
     const t = await run(mq.topic<string>('t'))
