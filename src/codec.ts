@@ -1,4 +1,5 @@
 import { QueueError } from './errors.ts'
+import { show } from './options.ts'
 
 /**
  * Turns values into what is stored and back. A text codec yields strings (stored as UTF-8), a binary codec bytes.
@@ -78,7 +79,7 @@ export async function resolveCodec(given: CodecName | Codec<never>): Promise<Cod
     typeof codec.decode === 'function'
   if (valid) return codec as Codec<unknown>
   const allowed = `'json', 'bytes', 'msgpack' or { contentType, format, shared, encode, decode }`
-  throw new QueueError('INVALID_OPTION', `codec is ${describe(given)}: allowed is ${allowed}`, {
+  throw new QueueError('INVALID_OPTION', `codec is ${show(given)}: allowed is ${allowed}`, {
     option: 'codec',
     value: given,
     allowed,

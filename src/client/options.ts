@@ -51,7 +51,7 @@ export interface QueueOptions {
 
 /** Options of {@link open}. */
 export interface OpenOptions extends QueueOptions {
-  /** Directory of the store; created when it is absent. It belongs to one process at a time. */
+  /** Directory of the store; created when it is absent (its parent must exist). It belongs to one process at a time. */
   readonly path: string
   /**
    * How long one commit may take before the store counts as failed, in milliseconds.

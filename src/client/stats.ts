@@ -9,6 +9,8 @@ export interface TopicStats {
   readonly partitions: number
   /** Messages that can be read. */
   readonly count: number
+  /** Bytes that they take in the store. */
+  readonly bytes: number
   /** Messages appended a second, since the snapshot before (or since the queue was opened). */
   readonly appendedPerSecond: number
 }
@@ -19,6 +21,8 @@ export interface SubscriptionStats {
   /** Handlers that run. */
   readonly running: number
   readonly concurrency: number
+  /** Keys with a message that runs, waits for its turn or a retry, or is stopped. */
+  readonly lanes: number
   /** Messages held in memory ahead of their turn, and the bytes of the batches they keep alive. */
   readonly buffered: number
   readonly bufferedBytes: number
@@ -88,7 +92,8 @@ export class StatsTaker {
         topic,
         ranges.reduce((sum, { end }) => sum + end, 0),
       )
-      topics[topic.name] = { partitions: topic.settings.partitions, count, appendedPerSecond }
+      const bytes = ranges.reduce((sum, _, partition) => sum + topic.bytes(partition), 0)
+      topics[topic.name] = { partitions: topic.settings.partitions, count, bytes, appendedPerSecond }
     }
     const groups: Record<string, Lag & { readonly members: number }> = {}
     for (const { name, members } of broker.groups()) {
@@ -118,6 +123,7 @@ function subscriptionStats(dispatcher: Dispatcher): Omit<SubscriptionStats, 'han
     group: dispatcher.settings.group,
     running: dispatcher.running,
     concurrency: dispatcher.concurrency,
+    lanes: lanes.inUse,
     buffered: lanes.buffered,
     bufferedBytes: lanes.bufferedBytes,
     deferred: lanes.deferred,

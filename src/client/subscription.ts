@@ -100,7 +100,7 @@ export class Subscription {
    * this subscription only, and is not stored.
    */
   pause(target?: PauseTarget): void {
-    const { topic, partition, key } = resolveTarget(target, 'pause')
+    const { topic, partition, key } = this.#target(target, 'pause')
     if (key !== undefined) this.#dispatcher.pauses.pauseKey(key)
     if (partition !== undefined) this.#dispatcher.pauses.pausePartition(topic, partition)
     if (key === undefined && partition === undefined) this.#dispatcher.pauses.pause()
@@ -108,7 +108,7 @@ export class Subscription {
 
   /** Undoes {@link Subscription.pause} of the same target. */
   resume(target?: PauseTarget): void {
-    const { topic, partition, key } = resolveTarget(target, 'resume')
+    const { topic, partition, key } = this.#target(target, 'resume')
     if (key !== undefined) this.#dispatcher.pauses.resumeKey(key)
     if (partition !== undefined) this.#dispatcher.pauses.resumePartition(topic, partition)
     if (key === undefined && partition === undefined) this.#dispatcher.pauses.resume()
@@ -208,6 +208,13 @@ export class Subscription {
   /** As {@link Subscription.close}, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close().then(() => {})
+  }
+
+  #target(target: PauseTarget | undefined, where: string): PauseTarget {
+    const resolved = resolveTarget(target, where)
+    const { ordering } = this.#dispatcher.settings
+    if (resolved.key === undefined || ordering === 'key') return resolved
+    throw invalid(where, 'key', resolved.key, `only set with ordering 'key' (it is '${ordering}')`)
   }
 
   async #close(timeoutMs: number, abandon: boolean): Promise<CloseReport> {

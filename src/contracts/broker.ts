@@ -107,6 +107,8 @@ export interface BrokerTopic {
   /** Calls `listener` whenever something new became visible in the partition; returns a function that stops it. */
   watch(partition: number, listener: () => void): () => void
   offsets(partition: number): OffsetRange
+  /** Bytes that the readable messages take. */
+  bytes(partition: number): number
   /** The first offset whose message is at or after `timestamp`; the end when there is none. */
   offsetAt(partition: number, timestamp: number): number | Promise<number>
   /** Removes everything below `before`; later fetches below it answer with a gap. Settles when it is durable. */

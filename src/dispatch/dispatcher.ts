@@ -32,7 +32,7 @@ const sliceMs = 2
 /** Messages between two looks at the clock. */
 const stepsPerLook = 64
 /** Handled messages that may wait for their settlement before the loop pauses. */
-const maxUnsettled = 10_000
+const maxUnsettled = 32_768
 /** The one lane of a partition with `ordering: 'partition'`. */
 const wholePartition = ''
 

@@ -82,6 +82,8 @@ export class KeyLanes {
   #pinnedBytes = 0
   #deferred = 0
   readonly #spare: Lane[] = []
+  /** Lanes in use: keys with a message that runs, waits, or is stopped. */
+  #inUse = 0
   readonly #onIdle: (lane: Lane) => void
 
   /** `onIdle` is told when a lane has nothing left and goes out of use. */
@@ -89,6 +91,10 @@ export class KeyLanes {
     this.#limits = limits
     this.#share = Math.max(1, Math.min(128, limits.maxBufferedMessages >> 4))
     this.#onIdle = onIdle
+  }
+
+  get inUse(): number {
+    return this.#inUse
   }
 
   get buffered(): number {
@@ -123,6 +129,7 @@ export class KeyLanes {
 
   open(key: string | undefined, map: Map<string, Lane> | undefined): Lane {
     const lane = this.#spare.pop() ?? new Lane()
+    this.#inUse++
     lane.key = key
     lane.map = key === undefined ? undefined : map
     if (key !== undefined) map!.set(key, lane)
@@ -264,6 +271,7 @@ export class KeyLanes {
     // A paused key keeps its lane, so that its next message finds it blocked.
     if (lane.blocked !== 0) return
     if (lane.map !== undefined && lane.map.get(lane.key!) === lane) lane.map.delete(lane.key!)
+    this.#inUse--
     this.#onIdle(lane)
     lane.key = undefined
     lane.map = undefined

@@ -92,6 +92,10 @@ export class EmbeddedTopic implements GroupTopic {
     return this.logs[partition]!.offsets
   }
 
+  bytes(partition: number): number {
+    return this.logs[partition]!.bytes
+  }
+
   offsetAt(partition: number, timestamp: number): number {
     return this.logs[partition]!.offsetAt(timestamp)
   }
