@@ -14,6 +14,7 @@ export interface PauseTarget {
   /** With `partition`: of this topic only. */
   readonly topic?: string
   readonly partition?: number
+  /** Only with `ordering: 'key'`. */
   readonly key?: string
 }
 
