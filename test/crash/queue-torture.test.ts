@@ -53,14 +53,14 @@ describe('queue: kill -9', () => {
       expect([signal, child.stderr]).toEqual(['SIGKILL', ''])
       kills[moment] = (kills[moment] ?? 0) + 1
       judge(history, reader, `${journal}.state`, round)
-      expect(history.violations, `seed ${seed}`).toEqual([])
+      expect(history.violations.slice(0, 20), `seed ${seed}`).toEqual([])
     }
     const last = new StorageChild('queue-torture.mjs', [directory, journal, '0', '0', '1', 'finish'])
     const lines: string[] = []
     for await (const line of last.lines) lines.push(line)
     expect([lines.at(-1), await last.ended]).toEqual(['finished', { code: 0, signal: null }])
     judge(history, reader, `${journal}.state`, 0)
-    expect(history.violations, `seed ${seed}`).toEqual([])
+    expect(history.violations.slice(0, 20), `seed ${seed}`).toEqual([])
     expect(history.counts.acknowledged).toBeGreaterThan(rounds)
     console.log(`kill -9 of a queue: ${JSON.stringify({ ...history.counts, kills })}`)
   })
