@@ -18,6 +18,7 @@ import type { PartitionIntake } from './partition-intake.ts'
 /** The first calls of a run are all timed, of the others one in so many: exact when little happens, cheap when much does. */
 const timedFirst = 8
 const callsPerSample = 16
+const untimed = -1
 
 /**
  * Hands out one message a call.
@@ -56,7 +57,7 @@ export class SingleDeliveries implements Deliveries {
     const host = this.#host
     const key = host.isByKey ? laneKey : batch.keyAt(index)
     const calls = ++this.#callsInRun
-    const startedAt = calls <= timedFirst || calls % callsPerSample === 0 ? host.runtime.monotonic() : 0
+    const startedAt = calls <= timedFirst || calls % callsPerSample === 0 ? host.runtime.monotonic() : untimed
     let message: HandedMessage
     let result: unknown
     let waits: boolean
@@ -80,7 +81,7 @@ export class SingleDeliveries implements Deliveries {
       promised(result as PromiseLike<unknown>).then(call.onFulfilled, call.onRejected)
       return
     }
-    if (startedAt !== 0) host.latency.record(host.runtime.monotonic() - startedAt)
+    if (startedAt !== untimed) host.latency.record(host.runtime.monotonic() - startedAt)
     host.finish(intake, message.offset)
     if (lane !== undefined) host.lanes.refresh(lane)
   }
@@ -110,7 +111,7 @@ export class SingleDeliveries implements Deliveries {
   #ended(call: Call, hasFailed: boolean, error: unknown): void {
     const host = this.#host
     const { intake, lane } = call
-    if (call.startedAt !== 0) host.latency.record(host.runtime.monotonic() - call.startedAt)
+    if (call.startedAt !== untimed) host.latency.record(host.runtime.monotonic() - call.startedAt)
     this.running--
     intake.running--
     lane.isBusy = false
