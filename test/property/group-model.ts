@@ -45,9 +45,16 @@ class Place {
   /** A seek that takes effect with the first fence above this one. */
   seek: { readonly base: number; readonly above: number } | undefined
   fence = 0
+  /** Everything below was removed from the log. */
+  removed = 0
 
   constructor(base: number) {
     this.base = base
+  }
+
+  /** Nobody waits for the message any more, though it may be handed out once more. */
+  isDone(offset: number): boolean {
+    return offset < this.removed || this.isFinished(offset) || this.maybe.has(offset)
   }
 
   isFinished(offset: number): boolean {
@@ -132,6 +139,12 @@ export class GroupModel {
     if (seek) this.#places[partition]!.moveTo(seek.base)
   }
 
+  /** Everything below `before` is removed: what is not finished of it may be handed out no more. */
+  trimmed(partition: number, before: number): void {
+    const place = this.#places[partition]!
+    place.removed = Math.max(place.removed, before)
+  }
+
   /** The process died; the log ends at `ends` now, and the group stands at `positions`. */
   crashed(ends: readonly number[], positions: readonly number[]): void {
     this.#places.forEach((place, partition) => {
@@ -142,7 +155,8 @@ export class GroupModel {
       place.highest.clear()
       const finished = new Set([...place.finished, ...place.maybe])
       for (let offset = place.base; offset < position; offset++) {
-        this.#demand(finished.has(offset), `after a restart the position ${position} passed ${partition}/${offset}`)
+        const isDone = offset < place.removed || finished.has(offset)
+        this.#demand(isDone, `after a restart the position ${position} passed ${partition}/${offset}`)
       }
       place.finished.clear()
       for (const offset of place.settled) if (offset < end) place.finished.add(offset)
@@ -157,10 +171,10 @@ export class GroupModel {
   positionIs(partition: number, position: number, finishedAbove: number): void {
     const place = this.#places[partition]!
     for (let offset = place.base; offset < position; offset++) {
-      const isDone = place.isFinished(offset) || place.maybe.has(offset)
-      this.#demand(isDone, `the position ${position} passed the unfinished ${partition}/${offset}`)
+      this.#demand(place.isDone(offset), `the position ${position} passed the unfinished ${partition}/${offset}`)
     }
-    const above = [...place.finished, ...place.maybe].filter((offset) => offset > position).length
+    const log = this.#logs[partition]!
+    const above = log.filter((_, offset) => offset > position && place.isDone(offset)).length
     this.#demand(finishedAbove <= above, `${finishedAbove} are finished above ${position}, but only ${above} were`)
   }
 
@@ -169,8 +183,7 @@ export class GroupModel {
     this.#logs.forEach((log, partition) => {
       const place = this.#places[partition]!
       log.forEach(({ key, plan }, offset) => {
-        const isDone = place.isFinished(offset) || place.maybe.has(offset)
-        this.#demand(isDone, `${partition}/${offset} (key ${key}, message ${plan.id}) was never finished`)
+        this.#demand(place.isDone(offset), `${partition}/${offset} (key ${key}, message ${plan.id}) was never finished`)
       })
     })
   }
@@ -221,7 +234,7 @@ export class GroupModel {
       this.#demand(isHere || !follows(log[running]!), `${what} while ${partition}/${running} of its order runs`)
     }
     for (let earlier = place.base; earlier < offset; earlier++) {
-      if (!follows(log[earlier]!) || place.isFinished(earlier) || place.maybe.has(earlier)) continue
+      if (!follows(log[earlier]!) || place.isDone(earlier)) continue
       const isBefore = call.findIndex((other) => other.partition === partition && other.offset === earlier)
       this.#demand(
         isBefore >= 0 && isBefore < call.indexOf(message),

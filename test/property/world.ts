@@ -149,6 +149,7 @@ export class World {
       attempts,
       concurrency,
       maxBufferedMessages,
+      onGap: 'skip' as const,
       backoff: { delayMs: 10, maxDelayMs: 50 },
       ...(batch ? { batch } : {}),
     }
@@ -191,6 +192,16 @@ export class World {
     const where = partition === undefined ? undefined : { partition: chosen[0]! }
     await this.runtime.resolve(this.mq.group(`g${group}`).seek({ offset: offsets }, where))
     for (const one of chosen) model.sought(one)
+  }
+
+  /** Removes the messages of a partition before a share of what it holds. */
+  async trim(share: number, partition: number): Promise<void> {
+    await this.runtime.settle()
+    const place = partition % this.partitions
+    const { start, end } = this.topic.offsets()[place]!
+    const before = start + Math.floor((end - start) * share)
+    for (const model of this.#models) model?.trimmed(place, before)
+    await this.runtime.resolve(this.topic.trim(place, before))
   }
 
   /** The process dies and the next one opens what it left. */
@@ -243,10 +254,10 @@ export class World {
   async finish(): Promise<void> {
     for (const member of this.members) {
       member.isPaused = false
+      member.subscription.resume()
+      for (const key of member.pausedKeys) member.subscription.resume({ key })
       member.pausedKeys.clear()
       member.pausedPartitions.clear()
-      member.subscription.resume()
-      for (const key of keys) member.subscription.resume({ key })
       for (let partition = 0; partition < this.partitions; partition++) member.subscription.resume({ partition })
     }
     for (let group = 0; group < this.groups.length; group++) {
@@ -331,7 +342,7 @@ export class World {
 
   /** Reads the whole log and compares it with what was sent. */
   async #readAll(): Promise<void> {
-    const counts = this.#logs.map(() => 0)
+    const counts = this.topic.offsets().map(({ start }) => start)
     const reader = this.topic.read()
     for (;;) {
       const { value: message, done } = await this.runtime.resolve(reader.next())
