@@ -51,7 +51,7 @@ async function live() {
     sendBatches(main, numbers),
     sendAndTrim(trimmed, numbers),
     makeAndDelete(mq),
-    sample(mq, handled),
+    sample(mq, handled.subscriptions),
   ])
 }
 
@@ -206,13 +206,16 @@ async function makeAndDelete(mq) {
   }
 }
 
-/** Notes how many of the messages that a group finished are surely durable: all that ended a turn ago, if none is unsettled. */
-async function sample(mq, { done, subscriptions }) {
+/** Notes how many of the messages that a group finished are durable: they are settled in the order they were finished. */
+async function sample(mq, subscriptions) {
+  const noted = {}
   for (;;) {
-    const before = { ...done }
     await new Promise((resolve) => setImmediate(resolve))
-    for (const { group, unsettled } of mq.stats().subscriptions) if (unsettled === 0) note('Q', group, before[group])
-    for (const name of groups) if (subscriptions[name].failure) throw subscriptions[name].failure
+    for (const { group, handled, unsettled } of mq.stats().subscriptions) {
+      const durable = handled - unsettled
+      if (durable > (noted[group] ?? 0)) note('Q', group, (noted[group] = durable))
+    }
+    for (const { failure } of Object.values(subscriptions)) if (failure) throw failure
     reached('settle')
   }
 }
