@@ -68,13 +68,17 @@ export class LogReader {
       lane.blocked |= blockedBy.loading
       answer.then(
         (result) => {
-          if (intake.isEnded) return
-          this.#loaded(lane, intake, offset, result)
+          // The partition may have gone meanwhile; the lane is free for other messages all the same.
+          if (!intake.isEnded) this.#loaded(lane, intake, offset, result)
           lane.blocked &= ~blockedBy.loading
           this.#host.lanes.refresh(lane)
           this.#host.moved()
         },
-        (error: unknown) => this.#host.lost(asQueueError(error)),
+        (error: unknown) => {
+          if (!intake.isEnded) return this.#host.lost(asQueueError(error))
+          lane.blocked &= ~blockedBy.loading
+          this.#host.lanes.refresh(lane)
+        },
       )
     } catch (error) {
       this.#host.lost(asQueueError(error))
