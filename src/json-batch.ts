@@ -1,11 +1,43 @@
 /** Values in one call of `JSON.stringify`; more gains nothing, and the text stays short-lived. */
 const valuesPerCall = 64
 
-/** One value inside the text of several. */
-export interface JsonSlice {
-  readonly text: string
-  readonly start: number
-  readonly end: number
+/** The JSON of many values, in few texts. */
+export class JsonTexts {
+  readonly #texts: string[] = []
+  readonly #ends: Uint32Array
+  #count = 0
+
+  constructor(count: number) {
+    this.#ends = new Uint32Array(count)
+  }
+
+  /** The text that holds the n-th value, between {@link JsonTexts.startAt} and {@link JsonTexts.endAt}. */
+  textAt(index: number): string {
+    return this.#texts[Math.floor(index / valuesPerCall)]!
+  }
+
+  startAt(index: number): number {
+    return index % valuesPerCall === 0 ? 1 : this.#ends[index - 1]! + 1
+  }
+
+  endAt(index: number): number {
+    return this.#ends[index]!
+  }
+
+  /** Adds the text of an array of plain objects, cut at its borders; false when they can't be proven. */
+  add(text: string, count: number): boolean {
+    let from = 1
+    for (let i = 1; i < count; i++) {
+      const border = text.indexOf('},{', from)
+      if (border < 0) return false
+      this.#ends[this.#count++] = border + 1
+      from = border + 2
+    }
+    if (text.indexOf('},{', from) >= 0) return false
+    this.#ends[this.#count++] = text.length - 1
+    this.#texts.push(text)
+    return true
+  }
 }
 
 /**
@@ -17,32 +49,18 @@ export interface JsonSlice {
  * @returns undefined where the proof fails (other values, the same characters inside a value) or JSON can't carry one
  * of them: then the caller goes on one by one
  */
-export function stringifyMany(values: readonly unknown[]): JsonSlice[] | undefined {
-  const slices: JsonSlice[] = []
+export function stringifyMany(values: readonly unknown[]): JsonTexts | undefined {
+  const texts = new JsonTexts(values.length)
   for (let start = 0; start < values.length; start += valuesPerCall) {
     const chunk = values.slice(start, start + valuesPerCall)
-    if (!chunk.every(isPlainObject) || !cut(chunk, slices)) return undefined
+    for (const value of chunk) if (!isPlainObject(value)) return undefined
+    try {
+      if (!texts.add(JSON.stringify(chunk), chunk.length)) return undefined
+    } catch {
+      return undefined
+    }
   }
-  return slices
-}
-
-function cut(chunk: readonly unknown[], into: JsonSlice[]): boolean {
-  let text: string
-  try {
-    text = JSON.stringify(chunk)
-  } catch {
-    return false
-  }
-  let start = 1
-  for (let i = 1; i < chunk.length; i++) {
-    const border = text.indexOf('},{', start)
-    if (border < 0) return false
-    into.push({ text, start, end: border + 1 })
-    start = border + 2
-  }
-  if (text.indexOf('},{', start) >= 0) return false
-  into.push({ text, start, end: text.length - 1 })
-  return true
+  return texts
 }
 
 /** An object whose text is sure to be `{…}`: a literal, without a `toJSON` that makes it something else. */

@@ -1,7 +1,7 @@
 import { json, type Codec } from '../codec.ts'
 import type { EncodedRecord } from '../contracts/broker.ts'
 import { QueueError } from '../errors.ts'
-import { stringifyMany, type JsonSlice } from '../json-batch.ts'
+import { stringifyMany, type JsonTexts } from '../json-batch.ts'
 import type { OutgoingMessage } from '../message.ts'
 import { isObject, show } from '../options.ts'
 import { partitionOf } from '../partitioner.ts'
@@ -47,43 +47,45 @@ export class MessageEncoder<V> {
 
   /** @throws `INVALID_MESSAGE`, `MESSAGE_TOO_LARGE`, `VALIDATION_FAILED`, `ENCODING_FAILED` */
   encode(message: OutgoingMessage<V>): EncodedRecord {
-    return this.#encode(message, undefined)
-  }
-
-  /** As {@link MessageEncoder.encode}, for many; all are checked before any is returned. */
-  encodeAll(messages: readonly OutgoingMessage<V>[]): EncodedRecord[] {
-    const slices = this.#codec === json && !this.#schema ? stringifyMany(messages.map(valueOf)) : undefined
-    const records = new Array<EncodedRecord>(messages.length)
-    for (let i = 0; i < messages.length; i++) records[i] = this.#encode(messages[i]!, slices?.[i])
-    return records
-  }
-
-  /** `slice` is the value, where it has been encoded already. */
-  #encode(message: OutgoingMessage<V>, slice: JsonSlice | undefined): EncodedRecord {
-    if (!isObject(message)) throw this.#refuse('message', message, '{ key, value, headers, partition }')
-    for (const name in message) {
-      if (name !== 'key' && name !== 'value' && name !== 'headers' && name !== 'partition') {
-        throw this.#refuse(
-          name,
-          (message as Record<string, unknown>)[name],
-          'key, value, headers or partition',
-          'is unknown',
-        )
-      }
-    }
+    this.#checkFields(message)
     const { key } = message
-    if (key !== undefined) this.#checkKey(key)
-    const headers = message.headers === undefined ? undefined : this.#encodeHeaders(message.headers)
-    if (slice !== undefined) {
-      const { text: value, start, end } = slice
-      if ((end - start) * 3 > this.#limits.maxValueBytes)
-        this.#checkSize(Buffer.byteLength(value.substring(start, end)))
-      return { partition: this.#partition(message.partition, key, end - start), key, value, start, end, headers }
-    }
+    const headers = this.#encodeHeaders(message.headers)
     const value = this.#encodeValue(this.#schema ? this.#validated(message.value) : message.value)
     this.#checkEncoded(value)
     const end = value.length
     return { partition: this.#partition(message.partition, key, end), key, value, start: 0, end, headers }
+  }
+
+  /** As {@link MessageEncoder.encode}, for many; all are checked before any is returned. */
+  encodeAll(messages: readonly OutgoingMessage<V>[]): EncodedRecord[] {
+    const records = new Array<EncodedRecord>(messages.length)
+    const texts = this.#codec === json && !this.#schema ? stringifyMany(valuesOf(messages)) : undefined
+    if (texts) for (let i = 0; i < messages.length; i++) records[i] = this.#slice(messages[i]!, texts, i)
+    else for (let i = 0; i < messages.length; i++) records[i] = this.encode(messages[i]!)
+    return records
+  }
+
+  /** A record whose value has been encoded already, among others. */
+  #slice(message: OutgoingMessage<V>, texts: JsonTexts, index: number): EncodedRecord {
+    this.#checkFields(message)
+    const { key } = message
+    const headers = this.#encodeHeaders(message.headers)
+    const value = texts.textAt(index)
+    const start = texts.startAt(index)
+    const end = texts.endAt(index)
+    const length = end - start
+    if (length * 3 > this.#limits.maxValueBytes) this.#checkSize(Buffer.byteLength(value.substring(start, end)))
+    return { partition: this.#partition(message.partition, key, length), key, value, start, end, headers }
+  }
+
+  #checkFields(message: OutgoingMessage<V>): void {
+    if (!isObject(message)) throw this.#refuse('message', message, '{ key, value, headers, partition }')
+    for (const name in message) {
+      if (name === 'key' || name === 'value' || name === 'headers' || name === 'partition') continue
+      const value = (message as Record<string, unknown>)[name]
+      throw this.#refuse(name, value, 'key, value, headers or partition', 'is unknown')
+    }
+    if (message.key !== undefined) this.#checkKey(message.key)
   }
 
   #partition(given: number | undefined, key: string | undefined, bytes: number): number {
@@ -111,6 +113,7 @@ export class MessageEncoder<V> {
   }
 
   #encodeHeaders(headers: unknown): string | undefined {
+    if (headers === undefined) return undefined
     if (!isObject(headers)) throw this.#refuse('headers', headers, 'an object of strings')
     let some = false
     for (const name of Object.keys(headers)) {
@@ -202,8 +205,11 @@ export function validate<V>(schema: StandardSchema<V>, value: unknown, topic: st
   throw new QueueError('VALIDATION_FAILED', `the value for ${topic} is refused: ${issues.join('; ')}`, { topic, value })
 }
 
-function valueOf(message: unknown): unknown {
-  return isObject(message) ? message['value'] : undefined
+/** The values alone; what is no message at all is refused later, with its place. */
+function valuesOf(messages: readonly { readonly value: unknown }[]): unknown[] {
+  const values = new Array<unknown>(messages.length)
+  for (let i = 0; i < messages.length; i++) values[i] = (messages[i] as { value: unknown } | null | undefined)?.value
+  return values
 }
 
 function pathPart(part: unknown): string {
