@@ -44,6 +44,8 @@ export const noHeaders: Headers = Object.freeze({})
 
 /** JSON values that are parsed in one call when a batch is read in order; a call for each costs a quarter more. */
 const valuesPerParse = 32
+/** Where values are put between brackets; used and free again within one call. */
+const scratch = Buffer.allocUnsafeSlow(65_536)
 /** Binary values are copied out together up to this size; just small enough to come from Node's buffer pool. */
 const copyBytes = 4000
 
@@ -228,12 +230,22 @@ export class StoredBatch implements RecordBatch {
   #parseRun(index: number, start: number): unknown[] | undefined {
     const end = Math.min(this.count, index + valuesPerParse)
     try {
-      const text = this.#text(start, this.#valuesStart + (this.#valueEnds[end - 1]! >>> 1))
-      const values = JSON.parse(`[${text}]`) as unknown[]
+      const text = this.#arrayText(start, this.#valuesStart + (this.#valueEnds[end - 1]! >>> 1))
+      const values = JSON.parse(text) as unknown[]
       return values.length === end - index ? values : undefined
     } catch {
       return undefined
     }
+  }
+
+  /** Values as the text of one array. The brackets are put around bytes: around a string they would cost another copy. */
+  #arrayText(start: number, end: number): string {
+    const length = end - start
+    if (length + 2 > scratch.length) return `[${this.#text(start, end)}]`
+    scratch[0] = 0x5b
+    this.encoded.copy(scratch, 1, start, end)
+    scratch[length + 1] = 0x5d
+    return scratch.toString(this.#flags & flag.asciiValues ? 'latin1' : 'utf8', 0, length + 2)
   }
 
   /** A copy of a binary value of its own. Values next to each other are copied in one go. */

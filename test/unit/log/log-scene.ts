@@ -7,9 +7,9 @@ import { VirtualRuntime } from '../../../src/testing/virtual-runtime.ts'
 
 /** Partition logs on a store in memory, in virtual time. */
 export class LogScene {
-  readonly runtime = new VirtualRuntime({ point: (name) => this.atPoint(name) })
+  readonly runtime: VirtualRuntime = new VirtualRuntime({ point: (name) => this.atPoint(name) })
   /** Called at the fault points of the store. */
-  atPoint: (name: string) => void = () => {}
+  atPoint: (name: string) => void = (): void => {}
   storage: MemoryStorage
   context: LogContext
   readonly #tailBytes: number
