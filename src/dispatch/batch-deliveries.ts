@@ -44,8 +44,6 @@ export class BatchDeliveries implements Deliveries {
     return this.#gatherer.current
   }
 
-  begin(): void {}
-
   start(
     lane: Lane | undefined,
     intake: PartitionIntake,

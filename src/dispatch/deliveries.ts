@@ -55,8 +55,6 @@ export interface Deliveries {
   readonly gathered: number
   /** Stands for the array being gathered; undefined where there is none. */
   readonly gathering: object | undefined
-  /** A run of the loop begins. */
-  begin(): void
   /** Hands out a message. `lane` is undefined while nothing else of its key is known. */
   start(
     lane: Lane | undefined,

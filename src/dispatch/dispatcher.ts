@@ -220,14 +220,17 @@ export class Dispatcher implements MemberListener {
     this.#scheduled = false
     if (this.#failure) return
     this.#isFull = false
-    this.#deliveries.begin()
-    const startedAt = this.#runtime.monotonic()
+    let startedAt: number | undefined
     let steps = 0
     while (this.#mayStart) {
       const lane = this.lanes.takeReady()
       if (lane !== undefined) this.#startLane(lane)
       else if (!this.#takeIn()) break
-      if (++steps % stepsPerLook === 0 && this.#runtime.monotonic() - startedAt > sliceMs) {
+      if (++steps % stepsPerLook !== 0) continue
+      // Most runs are short: the clock is asked only in long ones.
+      const now = this.#runtime.monotonic()
+      startedAt ??= now
+      if (now - startedAt > sliceMs) {
         // Others have waited long enough: I/O, timers, and the commits that this loop needs itself.
         this.#scheduled = true
         this.#runtime.later('dispatch', this.#run)

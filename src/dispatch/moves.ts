@@ -4,6 +4,7 @@ export class Moves {
 
   /** Something moved: everyone who waits looks again. */
   tell(): void {
+    if (this.#watchers.size === 0) return
     for (const look of [...this.#watchers]) look()
   }
 

@@ -59,6 +59,7 @@ export class Settler {
   settleSoon(running: number): void {
     if (this.#underWay || this.unsettled === 0 || this.#membership === undefined) return
     if (running < gatherFrom || this.unsettled >= enough) return this.settle()
+    if (this.#timer !== undefined) return
     const leftMs = this.#startedAt + gatherMs - this.#runtime.monotonic()
     if (leftMs <= 0) this.settle()
     else

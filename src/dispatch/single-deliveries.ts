@@ -15,8 +15,8 @@ import { CallContext, type HandedMessage, type HandlerContext } from './handed-m
 import type { Lane } from './key-lanes.ts'
 import type { PartitionIntake } from './partition-intake.ts'
 
-/** The first calls of a run are all timed, of the others one in so many: exact when little happens, cheap when much does. */
-const timedFirst = 8
+/** The first calls are all timed, of the later ones one in so many: a clock costs as much as the rest of a small call. */
+const timedFirst = 1_000
 const callsPerSample = 16
 const untimed = -1
 
@@ -35,15 +35,11 @@ export class SingleDeliveries implements Deliveries {
   /** Calls that ever ran at once; those that are over wait in `#spare`. */
   readonly #calls: Call[] = []
   readonly #spare: Call[] = []
-  #callsInRun = 0
+  #callCount = 0
 
   constructor(host: DeliveryHost) {
     this.#host = host
     this.#handler = host.handler as (message: Message<unknown>, context: HandlerContext) => unknown
-  }
-
-  begin(): void {
-    this.#callsInRun = 0
   }
 
   start(
@@ -56,7 +52,7 @@ export class SingleDeliveries implements Deliveries {
   ): void {
     const host = this.#host
     const key = host.isByKey ? laneKey : batch.keyAt(index)
-    const calls = ++this.#callsInRun
+    const calls = ++this.#callCount
     const startedAt = calls <= timedFirst || calls % callsPerSample === 0 ? host.runtime.monotonic() : untimed
     let message: HandedMessage
     let result: unknown
