@@ -76,7 +76,7 @@ export function groupCommit(log) {
         resolvers.push(resolve)
         if (scheduled || commits === 2) return
         scheduled = true
-        setImmediate(flush)
+        setImmediate(() => void flush())
       })
     },
   }

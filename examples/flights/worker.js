@@ -32,7 +32,7 @@ const subscriptions = await Promise.all([
 ])
 
 const permission = sendingPermission()
-const reports = setInterval(() => report(), 50)
+const reports = setInterval(() => void report(), 50)
 await sendFlights()
 for (const subscription of subscriptions) await subscription.idle()
 clearInterval(reports)
