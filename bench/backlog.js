@@ -28,7 +28,11 @@ export async function run(context) {
   const sent = count / ((performance.now() - start) / 1000)
   const sendingPeak = sending.stop() - sendingBase
 
-  const { first, last, overall, peak, live } = await consume(topic, count, million)
+  // The same backlog for three groups, one after the other: one look at a single million proves little.
+  const rounds = []
+  for (let round = 0; round < 3; round++) rounds.push(await consume(topic, count, million))
+  const peak = Math.max(...rounds.map((each) => each.peak))
+  const { overall, live } = rounds[1]
   const resident = process.memoryUsage().rss / 1_000_000
   await mq.close()
 
@@ -46,8 +50,8 @@ export async function run(context) {
     row({
       measure: 'throughput of the last million, against the first',
       unit: '/s',
-      result: [last],
-      limit: { name: 'the first million', samples: [first] },
+      result: rounds.map(({ last }) => last),
+      limit: { name: 'the first million', samples: rounds.map(({ first }) => first) },
       target: { of: 'ratio', atLeast: 0.9 },
     }),
   ]
