@@ -1,12 +1,16 @@
 import type { Runtime, Timer } from '../runtime/runtime.ts'
+import { nextTick, queueMicrotask, setImmediate } from './native.ts'
+import { TimerQueue, type VirtualTimer } from './timer-queue.ts'
 
-interface VirtualTimer extends Timer {
-  readonly dueAt: number
-  readonly order: number
+/** Something that could run now. */
+export interface ReadyAction {
+  /** What it is, in words that are the same in every run. */
   readonly label: string
-  readonly isBackground: boolean
-  readonly task: () => void
-  isCancelled: boolean
+}
+
+interface Action extends ReadyAction {
+  readonly run: () => void | Promise<void>
+  isCancelled?: boolean
 }
 
 /** Where a virtual runtime starts and what its chance is made of. */
@@ -17,34 +21,51 @@ export interface VirtualRuntimeOptions {
   readonly seed?: number
   /** See `Runtime.point`. */
   readonly point?: (name: string, detail?: unknown) => void
+  /** Chooses which of two or more actions runs next, by its index. @defaultValue the oldest */
+  readonly choose?: (ready: readonly ReadyAction[]) => number
+  /** Called when nothing can run; resolves to true when something may be there by now. @defaultValue one turn of the event loop */
+  readonly outside?: () => Promise<boolean>
+  /** Whether what is ready runs by itself when no verb is under way; time stands still. @defaultValue `false` */
+  readonly autorun?: boolean
+  /** Told what a task threw. @defaultValue the verb under way rejects */
+  readonly thrown?: (error: unknown) => void
 }
 
 /** 2030-01-01T00:00:00Z. */
-const defaultStart = 1_893_456_000_000
+export const defaultStart = 1_893_456_000_000
 
 /** Tasks that one {@link VirtualRuntime.settle} may run before it counts as endless. */
 const maxTasks = 10_000_000
+/** After so many tasks the real event loop has its turn, so that user code with real I/O is not starved. */
+const tasksPerTurn = 512
 
 /**
- * A runtime whose time stands still until it is told to move. Everything that the engine does "later" is a task here, run
- * in a fixed order, so that the same calls give the same trace every time.
+ * A runtime whose time stands still until it is told to move. Everything that the engine does "later" is an action here, run
+ * one at a time in a fixed order, each with all promise jobs that follow from it, so that the same calls give the same
+ * trace every time.
  */
 export class VirtualRuntime implements Runtime {
   readonly point?: (name: string, detail?: unknown) => void
   readonly warnings: string[] = []
   #now: number
   #monotonic = 0
-  #order = 0
-  readonly #seed: number
+  readonly #options: VirtualRuntimeOptions
   readonly #streams = new Map<string, () => number>()
-  #timers: VirtualTimer[] = []
-  #later: (() => void)[] = []
-  /** Tasks of {@link VirtualRuntime.soon} that have not run yet. */
-  #soon = 0
+  readonly #timers = new TimerQueue()
+  /** What could run now, oldest first. */
+  readonly #ready: Action[] = []
+  /** The loop that runs actions until none is ready. */
+  #loop: Promise<void> | undefined
+  /** A loop begins by itself in a moment. */
+  #isWoken = false
+  /** Calls of verbs that have not ended; while there are any, nothing begins by itself. */
+  #verbs = 0
+  /** What a task threw, for the loop to tell. */
+  #thrown: { readonly error: unknown } | undefined
 
   constructor(options: VirtualRuntimeOptions = {}) {
     this.#now = options.start ?? defaultStart
-    this.#seed = options.seed ?? 1
+    this.#options = options
     if (options.point) this.point = options.point
   }
 
@@ -57,37 +78,34 @@ export class VirtualRuntime implements Runtime {
   }
 
   timer(delayMs: number, label: string, task: () => void, options?: { background?: boolean }): Timer {
-    const timer: VirtualTimer = {
-      dueAt: this.#monotonic + Math.max(0, delayMs),
-      order: this.#order++,
-      label,
-      isBackground: options?.background ?? false,
-      task,
-      isCancelled: false,
-      cancel: () => {
-        timer.isCancelled = true
-        this.#timers = this.#timers.filter((other) => other !== timer)
-      },
-    }
-    this.#timers.push(timer)
-    return timer
+    return this.#timers.add(this.#monotonic + Math.max(0, delayMs), label, task, options?.background ?? false)
   }
 
   soon(_label: string, task: () => void): void {
-    this.#soon++
-    void Promise.resolve().then(() => {
-      this.#soon--
-      task()
+    queueMicrotask(() => {
+      try {
+        task()
+      } catch (error) {
+        this.#throw(error)
+      }
     })
   }
 
-  later(_label: string, task: () => void): void {
-    this.#later.push(task)
+  later(label: string, task: () => void): void {
+    this.act(label, task)
+  }
+
+  /** Adds something that could run now; a promise that it returns is awaited before anything else runs. */
+  act(label: string, run: () => void | Promise<void>): Timer {
+    const action: Action = { label, run }
+    this.#ready.push(action)
+    this.#wake()
+    return { cancel: () => this.#drop(action) }
   }
 
   random(stream: string): number {
     let next = this.#streams.get(stream)
-    if (next === undefined) this.#streams.set(stream, (next = mulberry32(hash(stream) ^ this.#seed)))
+    if (next === undefined) this.#streams.set(stream, (next = mulberry32(hash(stream) ^ (this.#options.seed ?? 1))))
     return next()
   }
 
@@ -102,80 +120,176 @@ export class VirtualRuntime implements Runtime {
 
   /** Timers that are set, in the order they fire. */
   timers(): { readonly label: string; readonly inMs: number; readonly isBackground: boolean }[] {
-    return [...this.#timers]
-      .sort(byDueTime)
+    return this.#timers
+      .sorted()
       .map(({ label, dueAt, isBackground }) => ({ label, inMs: dueAt - this.#monotonic, isBackground }))
   }
 
+  /** The first timer that is set, background timers left out unless `matches` takes them. */
+  nextTimer(matches: (timer: VirtualTimer) => boolean = isForeground): VirtualTimer | undefined {
+    return this.#timers.first(matches)
+  }
+
+  /** How many actions could run now. */
+  get ready(): number {
+    return this.#ready.length
+  }
+
   /** Runs everything that can run without time passing. */
-  async settle(): Promise<void> {
-    for (let ran = 0; ran < maxTasks; ran++) {
-      await microtasks()
-      const due = this.#takeDue()
-      const task = due?.task ?? this.#later.shift()
-      if (task === undefined) {
-        if (this.#soon === 0) return
-        continue
-      }
-      task()
-    }
-    throw new Error(`still busy after ${maxTasks} tasks: something schedules itself without end`)
+  settle(): Promise<void> {
+    return this.#asVerb(() => this.#run())
   }
 
   /** Lets time pass; every timer fires at its time, in order, also those set meanwhile. */
-  async advance(byMs: number): Promise<void> {
-    const end = this.#monotonic + byMs
-    await this.settle()
-    for (;;) {
-      const [next] = [...this.#timers].sort(byDueTime)
-      if (next === undefined || next.dueAt > end) break
-      this.#moveTo(next.dueAt)
-      await this.settle()
-    }
-    this.#moveTo(end)
-    await this.settle()
+  advance(byMs: number): Promise<void> {
+    return this.#asVerb(async () => {
+      const end = this.#monotonic + byMs
+      await this.#run()
+      for (;;) {
+        const next = this.#timers.first()
+        if (next === undefined || next.dueAt > end) break
+        this.#moveTo(next.dueAt)
+        await this.#run()
+      }
+      this.#moveTo(end)
+      await this.#run()
+    })
+  }
+
+  /** Lets time pass until the next timer that holds a test open has fired; false when there is none. */
+  async step(): Promise<boolean> {
+    const next = this.nextTimer()
+    if (next === undefined) return false
+    await this.advance(next.dueAt - this.#monotonic)
+    return true
   }
 
   /** Awaits a promise of the engine, running what it needs, and time too when nothing else can go on. */
-  async resolve<T>(promise: Promise<T>): Promise<T> {
-    let isOver = false
-    const outcome = promise.then(
-      (value) => ({ value }),
-      (error: unknown) => ({ error }),
-    )
-    void outcome.then(() => (isOver = true))
-    for (;;) {
-      await this.settle()
-      if (isOver) break
-      const [next] = [...this.#timers].filter(({ isBackground }) => !isBackground).sort(byDueTime)
-      if (next === undefined)
-        throw new Error('the promise waits for something that never comes: no timer, no task is left')
-      this.#moveTo(next.dueAt)
+  resolve<T>(promise: Promise<T>): Promise<T> {
+    return this.#asVerb(async () => {
+      let isOver = false
+      const over = (): void => {
+        isOver = true
+      }
+      promise.then(over, over)
+      for (;;) {
+        await this.#run()
+        if (isOver) return promise
+        const next = this.nextTimer()
+        if (next === undefined)
+          throw new Error('the promise waits for something that never comes: no timer, no task is left')
+        this.#moveTo(next.dueAt)
+      }
+    })
+  }
+
+  async #asVerb<T>(verb: () => Promise<T>): Promise<T> {
+    this.#verbs++
+    try {
+      return await verb()
+    } finally {
+      this.#verbs--
+      if (this.#ready.length > 0) this.#wake()
     }
-    const settled = await outcome
-    if ('error' in settled) throw settled.error
-    return settled.value
+  }
+
+  #wake(): void {
+    if (!this.#options.autorun || this.#isWoken || this.#verbs > 0 || this.#loop !== undefined) return
+    this.#isWoken = true
+    setImmediate(() => {
+      this.#isWoken = false
+      if (this.#verbs === 0) void this.#run().catch((error: unknown) => this.#throw(error))
+    })
+  }
+
+  /** One loop at a time: who comes while it runs waits for its end. */
+  #run(): Promise<void> {
+    return (this.#loop ??= new Promise((resolve, reject) => {
+      let ran = 0
+      const end = (error?: unknown): void => {
+        this.#loop = undefined
+        if (error === undefined) resolve()
+        else reject(error as Error)
+      }
+      const step = (): void => {
+        const thrown = this.#thrown
+        this.#thrown = undefined
+        if (thrown !== undefined) return end(thrown.error)
+        const action = this.#take()
+        if (action === undefined) {
+          this.#outside().then((isMore) => (isMore ? step() : end()), end)
+          return
+        }
+        if (++ran > maxTasks)
+          return end(new Error(`still busy after ${maxTasks} tasks: something schedules itself without end`))
+        this.#perform(action, next)
+      }
+      const next = (): void => {
+        if (ran % tasksPerTurn === tasksPerTurn - 1) setImmediate(step)
+        else afterPromiseJobs(step)
+      }
+      next()
+    }))
+  }
+
+  #perform(action: Action, next: () => void): void {
+    try {
+      const result = action.run()
+      if (result === undefined) return next()
+      result.then(next, (error: unknown) => {
+        this.#throw(error)
+        next()
+      })
+    } catch (error) {
+      this.#throw(error)
+      next()
+    }
+  }
+
+  #throw(error: unknown): void {
+    if (this.#options.thrown) this.#options.thrown(error)
+    else this.#thrown ??= { error }
+  }
+
+  #take(): Action | undefined {
+    for (let due = this.#timers.takeDue(this.#monotonic); due; due = this.#timers.takeDue(this.#monotonic)) {
+      const timer = due
+      // A timer that is due may still be cancelled by what runs before it.
+      const action: Action = { label: timer.label, run: () => timer.task() }
+      timer.onCancel = () => this.#drop(action)
+      this.#ready.push(action)
+    }
+    const ready = this.#ready
+    if (ready.length <= 1) return ready.pop()
+    const index = this.#options.choose?.(ready) ?? 0
+    if (index === 0) return ready.shift()
+    return ready.splice(index, 1)[0]
+  }
+
+  #drop(action: Action): void {
+    const index = this.#ready.indexOf(action)
+    if (index >= 0) this.#ready.splice(index, 1)
+  }
+
+  async #outside(): Promise<boolean> {
+    if (this.#options.outside) return this.#options.outside()
+    await new Promise((resolve) => setImmediate(resolve))
+    return this.#ready.length > 0 || this.#timers.isDue(this.#monotonic)
   }
 
   #moveTo(time: number): void {
     this.#now += time - this.#monotonic
     this.#monotonic = time
   }
-
-  #takeDue(): VirtualTimer | undefined {
-    const [first] = this.#timers.filter(({ dueAt }) => dueAt <= this.#monotonic).sort(byDueTime)
-    if (first) this.#timers = this.#timers.filter((other) => other !== first)
-    return first
-  }
 }
 
-function byDueTime(a: VirtualTimer, b: VirtualTimer): number {
-  return a.dueAt - b.dueAt || a.order - b.order
+function isForeground(timer: VirtualTimer): boolean {
+  return !timer.isBackground
 }
 
-/** One hop of the real event loop runs every promise job that is queued, and those that they queue. */
-function microtasks(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve))
+/** Calls `task` when every promise job that is queued, and those that they queue, have run. */
+function afterPromiseJobs(task: () => void): void {
+  queueMicrotask(() => nextTick(task))
 }
 
 function hash(text: string): number {
