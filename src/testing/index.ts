@@ -1,6 +1,18 @@
 export { VirtualRuntime, type VirtualRuntimeOptions } from './virtual-runtime.ts'
-export { storageSuite } from './storage-suite.ts'
-export { brokerSuite, type BrokerSuiteOptions } from './broker-suite.ts'
-export type { BrokerUnderTest } from './broker-case.ts'
+export {
+  runSuite,
+  type CaseOutcome,
+  type ConformanceCase,
+  type ConformanceSubject,
+  type RunSuiteOptions,
+  type SuiteResult,
+} from './suites/conformance.ts'
+export { storageSuite, type StorageSubject } from './suites/storage-suite.ts'
+export type { StorageFeature, StorageUnderTest } from './suites/storage-case.ts'
+export { brokerSuite, type BrokerSubject } from './suites/broker-suite.ts'
+export type { BrokerFeature, BrokerUnderTest } from './suites/broker-case.ts'
+export { idempotencySuite, type IdempotencySubject } from './suites/idempotency-suite.ts'
+export type { IdempotencyFeature, IdempotencyUnderTest } from './suites/idempotency-case.ts'
+export { openMemoryIdempotencyStore, type MemoryIdempotencyOptions } from '../idempotency/memory-store.ts'
 export { openMemoryStorage } from '../storage/memory-storage.ts'
 export { openOn, queueDefaults } from '../open.ts'

@@ -5,35 +5,24 @@ import { afterAll, describe, test } from 'vitest'
 import type { Storage } from '../../src/contracts/storage.ts'
 import { realRuntime as runtime } from '../../src/runtime/real-runtime.ts'
 import { openLmdbStorage } from '../../src/storage/lmdb-storage.ts'
-import { openMemoryStorage } from '../../src/storage/memory-storage.ts'
-import { storageSuite, type StorageUnderTest } from '../../src/testing/storage-suite.ts'
-
-storageSuite({ describe, test, name: 'memory', open: underMemory, features: {} })
-
-async function underMemory(): Promise<StorageUnderTest> {
-  const storage = openMemoryStorage({ runtime })
-  let current = storage
-  return {
-    storage,
-    reopen: async () => {
-      await current.close()
-      return (current = current.crash('power'))
-    },
-    dispose: () => current.close(),
-  }
-}
+import type { StorageUnderTest } from '../../src/testing/suites/storage-case.ts'
+import { storageSuite } from '../../src/testing/suites/storage-suite.ts'
+import { memoryStorage } from '../conformance/subjects.ts'
 
 const copies = mkdtempSync(join(tmpdir(), 'lanemq-storage-'))
 afterAll(() => rmSync(copies, { recursive: true, force: true }))
 const freePath = (): string => join(mkdtempSync(join(copies, 'c-')), 'store')
 
-storageSuite({
-  describe,
-  test,
-  name: 'lmdb',
-  open: underLmdb,
-  features: { backup: { path: freePath, open: (path) => openLmdbStorage({ path, runtime }) } },
-})
+const subjects = {
+  memory: memoryStorage(),
+  lmdb: { features: { durable: true, backup: true, diskGuard: true }, open: underLmdb },
+}
+
+for (const [name, subject] of Object.entries(subjects)) {
+  describe(`storage: ${name}`, () => {
+    for (const { name, run, skipped } of storageSuite(subject)) (skipped ? test.skip : test)(name, () => run())
+  })
+}
 
 async function underLmdb(): Promise<StorageUnderTest> {
   const path = freePath()
@@ -45,6 +34,7 @@ async function underLmdb(): Promise<StorageUnderTest> {
       await current.close()
       return (current = await openLmdbStorage({ path, runtime }))
     },
+    backup: { path: freePath, open: (path) => openLmdbStorage({ path, runtime }) },
     dispose: async () => {
       await current.close()
       rmSync(path, { recursive: true, force: true })

@@ -7,27 +7,33 @@ import type {
   MemberListener,
   Membership,
   StartPosition,
-} from '../contracts/broker.ts'
-import type { QueueError } from '../errors.ts'
+} from '../../contracts/broker.ts'
+import type { QueueError } from '../../errors.ts'
+import type { CaseTemplate } from './conformance.ts'
+
+/**
+ * What a broker may be able to do beyond the contract; the first two are those of `BrokerCapabilities`.
+ *
+ * - `durable`: what was settled is there after {@link BrokerUnderTest.reopen}, and survives power loss
+ * - `exactProgress`: the finished offsets above the position are kept
+ * - `crash`: {@link BrokerUnderTest.crash} works
+ */
+export const brokerFeatures = ['durable', 'exactProgress', 'crash'] as const
+export type BrokerFeature = (typeof brokerFeatures)[number]
 
 /** A broker under test and what belongs to it. */
 export interface BrokerUnderTest {
   readonly broker: Broker
-  /** Closes the broker and opens what it kept. */
+  /** Closes the broker and opens what it kept. Called of a `durable` one only. */
   reopen(): Promise<Broker>
-  /** Ends the broker without a word, as a process dies, and opens what it left. */
+  /** Ends the broker without a word, as a process dies, and opens what it left; needed for `crash`. */
   crash?(): Promise<Broker>
   /** Releases everything. */
   dispose(): Promise<void>
 }
 
 /** One case of the suite. */
-export interface BrokerCase {
-  readonly title: string
-  /** The feature that it needs. */
-  readonly needs?: 'crash' | 'exactProgress'
-  readonly run: (under: BrokerUnderTest) => Promise<void>
-}
+export type BrokerCase = CaseTemplate<BrokerUnderTest, BrokerFeature>
 
 /** A record of a text topic. */
 export function record(value: string, partition = 0, key?: string, headers?: string): EncodedRecord {

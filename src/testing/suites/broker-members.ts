@@ -4,7 +4,7 @@ import { appendAll, TestMember, withCode, type BrokerCase } from './broker-case.
 /** Members of one group: who owns which partition, and who may settle. */
 export const memberCases: readonly BrokerCase[] = [
   {
-    title: 'members share the partitions evenly, and nobody loses more than that needs',
+    name: 'members share the partitions evenly, and nobody loses more than that needs',
     run: async ({ broker }) => {
       const topic = await broker.createTopic('t', { partitions: 4 })
       const a = await TestMember.join(broker, 'g', [topic], 'earliest')
@@ -27,7 +27,7 @@ export const memberCases: readonly BrokerCase[] = [
     },
   },
   {
-    title: 'ORDER-40: a partition is granted only after its old owner has given it back',
+    name: 'ORDER-40: a partition is granted only after its old owner has given it back',
     run: async ({ broker }) => {
       const topic = await broker.createTopic('t', { partitions: 2 })
       await appendAll(topic, 0, ['a'])
@@ -49,7 +49,7 @@ export const memberCases: readonly BrokerCase[] = [
     },
   },
   {
-    title: 'FENCE-40: who gave a partition away cannot settle it, and nothing of that settlement is kept',
+    name: 'FENCE-40: who gave a partition away cannot settle it, and nothing of that settlement is kept',
     run: async ({ broker }) => {
       const topic = await broker.createTopic('t', { partitions: 2 })
       for (const partition of [0, 1]) await appendAll(topic, partition, ['a', 'b'])
@@ -71,7 +71,7 @@ export const memberCases: readonly BrokerCase[] = [
     },
   },
   {
-    title: 'FENCE-41: an abandoned member is fenced at once, and its partitions go to the others',
+    name: 'FENCE-41: an abandoned member is fenced at once, and its partitions go to the others',
     run: async ({ broker }) => {
       const topic = await broker.createTopic('t', { partitions: 2 })
       for (const partition of [0, 1]) await appendAll(topic, partition, ['a', 'b'])
@@ -92,7 +92,7 @@ export const memberCases: readonly BrokerCase[] = [
     },
   },
   {
-    title: 'FENCE-42: a partition that an abandoned member gives back late stays with its new owner',
+    name: 'FENCE-42: a partition that an abandoned member gives back late stays with its new owner',
     run: async ({ broker }) => {
       const topic = await broker.createTopic('t', { partitions: 2 })
       for (const partition of [0, 1]) await appendAll(topic, partition, ['a', 'b'])
@@ -112,7 +112,8 @@ export const memberCases: readonly BrokerCase[] = [
     },
   },
   {
-    title: 'FENCE-43: fences rise over a restart',
+    name: 'FENCE-43: fences rise over a restart',
+    requires: 'durable',
     run: async ({ broker, reopen }) => {
       const topic = await broker.createTopic('t', {})
       const a = await TestMember.join(broker, 'g', [topic], 'earliest')
@@ -123,7 +124,7 @@ export const memberCases: readonly BrokerCase[] = [
     },
   },
   {
-    title: 'a seek takes the partitions back, moves them and grants them again; older settlements are refused',
+    name: 'a seek takes the partitions back, moves them and grants them again; older settlements are refused',
     run: async ({ broker }) => {
       const topic = await broker.createTopic('t', { partitions: 2 })
       for (const partition of [0, 1]) await appendAll(topic, partition, ['a', 'b', 'c'])
@@ -143,7 +144,7 @@ export const memberCases: readonly BrokerCase[] = [
     },
   },
   {
-    title: 'a member is told when its topic is deleted, and when the broker is closed',
+    name: 'a member is told when its topic is deleted, and when the broker is closed',
     run: async ({ broker }) => {
       const [t, u] = [await broker.createTopic('t', {}), await broker.createTopic('u', {})]
       const onT = await TestMember.join(broker, 'g', [t], 'earliest')

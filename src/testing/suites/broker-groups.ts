@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import type { Broker, GroupPosition } from '../contracts/broker.ts'
+import type { Broker, GroupPosition } from '../../contracts/broker.ts'
 import { appendAll, TestMember, withCode, type BrokerCase } from './broker-case.ts'
 
 const five = ['a', 'b', 'c', 'd', 'e']
@@ -15,7 +15,7 @@ function placeOf(broker: Broker, group: string, partition = 0): GroupPosition {
 /** Positions of groups: where they begin, what they finished, how they are moved. */
 export const groupCases: readonly BrokerCase[] = [
   {
-    title: 'a new group has to say where it begins',
+    name: 'a new group has to say where it begins',
     run: async ({ broker }) => {
       const topic = await broker.createTopic('t', {})
       await assert.rejects(TestMember.join(broker, 'g', [topic]), { code: 'INVALID_OPTION', option: 'from' })
@@ -23,7 +23,7 @@ export const groupCases: readonly BrokerCase[] = [
     },
   },
   {
-    title: 'a group begins at the earliest or latest offset, at given ones, or at a time',
+    name: 'a group begins at the earliest or latest offset, at given ones, or at a time',
     run: async ({ broker }) => {
       const topic = await broker.createTopic('t', { partitions: 2 })
       await appendAll(topic, 0, five)
@@ -50,7 +50,8 @@ export const groupCases: readonly BrokerCase[] = [
     },
   },
   {
-    title: 'PROGRESS-40: where a group begins is kept for all partitions at once, before anything is handed out',
+    name: 'PROGRESS-40: where a group begins is kept for all partitions at once, before anything is handed out',
+    requires: 'durable',
     run: async ({ broker, reopen }) => {
       const topic = await broker.createTopic('t', { partitions: 3 })
       for (const partition of [0, 1, 2]) await appendAll(topic, partition, five)
@@ -68,8 +69,8 @@ export const groupCases: readonly BrokerCase[] = [
     },
   },
   {
-    title: 'PROGRESS-41: the position is the lowest unfinished offset, and what is finished above it is kept exactly',
-    needs: 'exactProgress',
+    name: 'PROGRESS-41: the position is the lowest unfinished offset, and what is finished above it is kept exactly',
+    requires: 'exactProgress',
     run: async ({ broker, reopen }) => {
       const topic = await broker.createTopic('t', {})
       await appendAll(topic, 0, [...five, ...five])
@@ -93,7 +94,8 @@ export const groupCases: readonly BrokerCase[] = [
     },
   },
   {
-    title: 'PROGRESS-42: finishing what was missing moves the position over everything behind it',
+    name: 'PROGRESS-42: finishing what was missing moves the position over everything behind it',
+    requires: 'durable',
     run: async ({ broker, reopen }) => {
       const topic = await broker.createTopic('t', {})
       await appendAll(topic, 0, [...five, ...five])
@@ -109,7 +111,7 @@ export const groupCases: readonly BrokerCase[] = [
     },
   },
   {
-    title: 'groups are independent of each other',
+    name: 'groups are independent of each other',
     run: async ({ broker }) => {
       const topic = await broker.createTopic('t', {})
       await appendAll(topic, 0, five)
@@ -123,7 +125,8 @@ export const groupCases: readonly BrokerCase[] = [
     },
   },
   {
-    title: 'a group without members can be moved, in all partitions or one',
+    name: 'a group without members can be moved, in all partitions or one',
+    requires: 'durable',
     run: async ({ broker, reopen }) => {
       const topic = await broker.createTopic('t', { partitions: 2 })
       for (const partition of [0, 1]) await appendAll(topic, partition, five)
@@ -144,7 +147,8 @@ export const groupCases: readonly BrokerCase[] = [
     },
   },
   {
-    title: 'a deleted group is forgotten for good; one with members stays',
+    name: 'a deleted group is forgotten for good; one with members stays',
+    requires: 'durable',
     run: async ({ broker, reopen }) => {
       const topic = await broker.createTopic('t', {})
       await appendAll(topic, 0, five)
@@ -162,7 +166,7 @@ export const groupCases: readonly BrokerCase[] = [
     },
   },
   {
-    title: 'a group may consume several topics, and keeps its places in those it left',
+    name: 'a group may consume several topics, and keeps its places in those it left',
     run: async ({ broker }) => {
       const [t, u] = [await broker.createTopic('t', {}), await broker.createTopic('u', {})]
       await appendAll(t, 0, five)

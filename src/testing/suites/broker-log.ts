@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
-import { realRuntime } from '../runtime/real-runtime.ts'
+import { realRuntime } from '../../runtime/real-runtime.ts'
 import { appendAll, record, valuesFrom, withCode, type BrokerCase } from './broker-case.ts'
 
 /** Topics and their logs. */
 export const logCases: readonly BrokerCase[] = [
   {
-    title: 'a topic is created once and opened after that',
+    name: 'a topic is created once and opened after that',
     run: async ({ broker }) => {
       const topic = await broker.createTopic('t', { partitions: 3 })
       assert.equal(topic.settings.partitions, 3)
@@ -20,7 +20,7 @@ export const logCases: readonly BrokerCase[] = [
     },
   },
   {
-    title: 'a topic that exists with other partitions or another content type is refused',
+    name: 'a topic that exists with other partitions or another content type is refused',
     run: async ({ broker }) => {
       await broker.createTopic('t', { partitions: 3 })
       await assert.rejects(broker.createTopic('t', { partitions: 4 }), withCode('TOPIC_CONFLICT'))
@@ -28,7 +28,7 @@ export const logCases: readonly BrokerCase[] = [
     },
   },
   {
-    title: 'offsets of a partition are dense and in the order of the calls, awaited or not',
+    name: 'offsets of a partition are dense and in the order of the calls, awaited or not',
     run: async ({ broker }) => {
       const topic = await broker.createTopic('t', { partitions: 2 })
       const results = await Promise.all(
@@ -52,7 +52,7 @@ export const logCases: readonly BrokerCase[] = [
     },
   },
   {
-    title: 'a batch is appended in order, with a result for each record',
+    name: 'a batch is appended in order, with a result for each record',
     run: async ({ broker }) => {
       const topic = await broker.createTopic('t', { partitions: 2 })
       await topic.append(record('first', 1), { acks: 'flushed' })
@@ -69,7 +69,8 @@ export const logCases: readonly BrokerCase[] = [
     },
   },
   {
-    title: 'DURA-40: what was appended as flushed is there after the broker was opened again, byte for byte',
+    name: 'DURA-40: what was appended as flushed is there after the broker was opened again, byte for byte',
+    requires: 'durable',
     run: async ({ broker, reopen }) => {
       const topic = await broker.createTopic('t', { partitions: 2 })
       await topic.append(record('héllo', 1, 'kéy', '{"a":"1"}'), { acks: 'flushed' })
@@ -88,7 +89,8 @@ export const logCases: readonly BrokerCase[] = [
     },
   },
   {
-    title: 'DURA-41: flush settles when everything appended before it, buffered or not, is kept',
+    name: 'DURA-41: flush settles when everything appended before it, buffered or not, is kept',
+    requires: 'durable',
     run: async (under) => {
       const topic = await under.broker.createTopic('t', {})
       for (let i = 0; i < 5; i++) await topic.append(record(String(i)), { acks: 'buffered' })
@@ -98,8 +100,8 @@ export const logCases: readonly BrokerCase[] = [
     },
   },
   {
-    title: 'DURA-42: of a batch that was not acknowledged when the broker died all records are there or none',
-    needs: 'crash',
+    name: 'DURA-42: of a batch that was not acknowledged when the broker died all records are there or none',
+    requires: 'crash',
     run: async (under) => {
       let { broker } = under
       await broker.createTopic('t', { partitions: 3 })
@@ -129,7 +131,7 @@ export const logCases: readonly BrokerCase[] = [
     },
   },
   {
-    title: 'a fetch answers from any offset, says where to go on, and is empty at the end',
+    name: 'a fetch answers from any offset, says where to go on, and is empty at the end',
     run: async ({ broker }) => {
       const topic = await broker.createTopic('t', {})
       assert.deepEqual(await topic.fetch(0, 0), { kind: 'empty' })
@@ -143,7 +145,8 @@ export const logCases: readonly BrokerCase[] = [
     },
   },
   {
-    title: 'LOSS-40: ids are unique, also over a restart',
+    name: 'LOSS-40: ids are unique, also over a restart',
+    requires: 'durable',
     run: async ({ broker, reopen }) => {
       const ids = new Set<string>()
       let count = 0
@@ -164,7 +167,7 @@ export const logCases: readonly BrokerCase[] = [
     },
   },
   {
-    title: 'a watcher is told of what is new in its partition, until it stops',
+    name: 'a watcher is told of what is new in its partition, until it stops',
     run: async ({ broker }) => {
       const topic = await broker.createTopic('t', { partitions: 2 })
       let calls = 0
@@ -185,7 +188,8 @@ export const logCases: readonly BrokerCase[] = [
     },
   },
   {
-    title: 'a lookup by time finds the first message at or after it',
+    name: 'a lookup by time finds the first message at or after it',
+    requires: 'durable',
     run: async ({ broker, reopen }) => {
       let topic = await broker.createTopic('t', {})
       const times: number[] = []
@@ -200,7 +204,8 @@ export const logCases: readonly BrokerCase[] = [
     },
   },
   {
-    title: 'a trim hides everything below an offset for good; reading there answers with the gap',
+    name: 'a trim hides everything below an offset for good; reading there answers with the gap',
+    requires: 'durable',
     run: async ({ broker, reopen }) => {
       let topic = await broker.createTopic('t', {})
       await appendAll(topic, 0, ['a', 'b'])
@@ -220,7 +225,8 @@ export const logCases: readonly BrokerCase[] = [
     },
   },
   {
-    title: 'a changed setting holds at once and is kept',
+    name: 'a changed setting holds at once and is kept',
+    requires: 'durable',
     run: async ({ broker, reopen }) => {
       const topic = await broker.createTopic('t', { partitions: 2 })
       await topic.configure({ ...topic.settings, retention: { ...topic.settings.retention, maxAgeMs: 5_000 } })
@@ -233,7 +239,8 @@ export const logCases: readonly BrokerCase[] = [
     },
   },
   {
-    title: 'a deleted topic is gone for all who use it; another of its name begins empty',
+    name: 'a deleted topic is gone for all who use it; another of its name begins empty',
+    requires: 'durable',
     run: async ({ broker, reopen }) => {
       const topic = await broker.createTopic('t', {})
       await appendAll(topic, 0, ['a', 'b'])
@@ -248,7 +255,7 @@ export const logCases: readonly BrokerCase[] = [
     },
   },
   {
-    title: 'after close everything is refused with CLOSED',
+    name: 'after close everything is refused with CLOSED',
     run: async ({ broker }) => {
       const topic = await broker.createTopic('t', {})
       await broker.close()
