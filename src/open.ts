@@ -1,4 +1,5 @@
 import { MessageQueue, type StoreOperations } from './client/message-queue.ts'
+import type { QueueObserver } from './client/observer.ts'
 import type { OpenOptions, QueueOptions } from './client/options.ts'
 import { queueFields, type ResolvedQueueOptions } from './client/resolve.ts'
 import type { Storage } from './contracts/storage.ts'
@@ -52,7 +53,8 @@ export async function openInMemory(options?: QueueOptions): Promise<InMemoryMess
 export async function openOn(
   storage: Storage,
   runtime: Runtime,
-  options: ResolvedQueueOptions & { readonly minFreeBytes: number },
+  options: ResolvedQueueOptions & { readonly minFreeBytes: number; readonly bytesPerLook?: number },
+  observer?: QueueObserver,
 ): Promise<MessageQueue> {
   const events = new EventHub(reportListenerFault)
   let broker: EmbeddedBroker
@@ -62,6 +64,7 @@ export async function openOn(
     await storage.close()
     throw error
   }
+  observer?.opened(broker, events)
   const store: StoreOperations = {
     stats: () => {
       const { storage: of, ...rest } = broker.stats()
@@ -74,7 +77,7 @@ export async function openOn(
     compact: () => broker.exclusive(() => storage.compact()),
     verify: () => broker.exclusive(() => verifyStore(broker, runtime)),
   }
-  return new MessageQueue({ broker, runtime, events, store, closeTimeoutMs: options.closeTimeoutMs })
+  return new MessageQueue({ broker, runtime, events, store, closeTimeoutMs: options.closeTimeoutMs, observer })
 }
 
 /** Defaults of {@link QueueOptions}, for those who open a queue by {@link openOn}. @internal */

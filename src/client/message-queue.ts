@@ -8,6 +8,7 @@ import { checkGroupName, checkTopicName, integer, invalid, resolveOptions } from
 import type { Runtime } from '../runtime/runtime.ts'
 import { AckQueue } from './ack-queue.ts'
 import { Group } from './group.ts'
+import type { QueueObserver } from './observer.ts'
 import type { SubscribeOptions, TopicOptions } from './options.ts'
 import { resolveSubscribeOptions, resolveTopicOptions } from './resolve.ts'
 import { StatsTaker, type QueueStats, type StoreStats } from './stats.ts'
@@ -45,6 +46,7 @@ export interface QueueParts {
   readonly events: EventHub
   readonly store: StoreOperations
   readonly closeTimeoutMs: number
+  readonly observer?: QueueObserver | undefined
 }
 
 /** An open message queue: topics, groups, and everything that belongs to the store. */
@@ -86,6 +88,7 @@ export class MessageQueue {
     const created = existing ? wanted : { ...wanted, ...(retention ? { retention: complete(retention) } : {}) }
     const topic = await this.#broker.createTopic(name, created)
     if (existing && retention) await topic.configure({ ...topic.settings, retention: complete(retention) })
+    this.#parts.observer?.topic(name, codec)
     return new Topic<V>(topic, codec, resolved, { subscribe: (...given) => this.#subscribe(...given) })
   }
 
@@ -246,8 +249,9 @@ export class MessageQueue {
       void subscription?.close({ timeoutMs: 0 }).catch(() => {})
     }
     const given = (handler ?? acks!.handle) as DispatchHandler
-    const { broker, runtime, events, closeTimeoutMs } = this.#parts
-    const dispatcher = new Dispatcher(dispatch, runtime, events, consumed, given, ended)
+    const { broker, runtime, events, closeTimeoutMs, observer } = this.#parts
+    const called = observer?.handler(dispatch, consumed, given) ?? given
+    const dispatcher = new Dispatcher(dispatch, runtime, events, consumed, called, ended)
     const membership = await broker.join({
       group,
       topics: consumed.map(({ topic }) => topic),

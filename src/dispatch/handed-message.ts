@@ -56,6 +56,11 @@ export interface HandlerContext {
    * one, and a handler that lost its partition can do no harm there.
    */
   readonly fence: number
+  /**
+   * Calls `call` and returns what it returns. Says, in a word or two, that the handler waits for something outside of the
+   * process: a test in virtual time then knows what it waits for. In production it costs a function call.
+   */
+  external<T>(label: string, call: () => T): T
 }
 
 /** The context of one handler call. */
@@ -72,6 +77,10 @@ export class CallContext implements HandlerContext {
 
   get signal(): AbortSignal {
     return (this.#controller ??= new AbortController()).signal
+  }
+
+  external<T>(_label: string, call: () => T): T {
+    return call()
   }
 
   abort(reason: QueueError): void {

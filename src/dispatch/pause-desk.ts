@@ -31,6 +31,11 @@ export class PauseDesk {
     this.#host = host
   }
 
+  /** Whether anything is paused: all, a partition or a key. */
+  get holdsAny(): boolean {
+    return this.isPaused || this.#keys.size > 0 || this.#partitions.size > 0
+  }
+
   pause(): void {
     this.isPaused = true
   }

@@ -6,6 +6,8 @@ export interface SendLimits {
   readonly onFull: 'wait' | 'reject'
   readonly maxWaitingSends: number
   readonly minFreeBytes: number
+  /** Bytes written between two looks at the free space of the disk. @defaultValue 4 MB */
+  readonly bytesPerLook?: number
 }
 
 /** What the gate asks of the engine around it. */
@@ -23,8 +25,7 @@ interface WaitingSend {
   readonly reject: (error: Error) => void
 }
 
-/** Bytes written between two looks at the free space of the disk. */
-const bytesPerLook = 4_194_304
+const defaultBytesPerLook = 4_194_304
 
 /**
  * Decides when a send may enter: bounds the bytes that wait for the disk and keeps a reserve of the disk free.
@@ -41,10 +42,12 @@ export class SendGate {
   readonly #signals = new SignalWatch()
   #full = false
   #bytesSinceLook = Infinity
+  readonly #bytesPerLook: number
 
   constructor(limits: SendLimits, source: GateSource) {
     this.#limits = limits
     this.#source = source
+    this.#bytesPerLook = limits.bytesPerLook ?? defaultBytesPerLook
   }
 
   get waiting(): number {
@@ -54,7 +57,7 @@ export class SendGate {
   /** Whether a send of `bytes` may go on at once. @throws `STORE_FULL`, `IN_FLIGHT_FULL` */
   enter(bytes: number): boolean {
     this.#bytesSinceLook += bytes
-    if (this.#full || this.#bytesSinceLook > bytesPerLook) this.#look()
+    if (this.#full || this.#bytesSinceLook > this.#bytesPerLook) this.#look()
     if (this.#full) throw storeFull(this.#limits.minFreeBytes)
     if (this.#waitingCount === 0 && this.#hasRoom(bytes)) return true
     if (this.#limits.onFull === 'reject') {

@@ -154,15 +154,16 @@ export class MemoryStorage implements Storage {
   /**
    * For tests: ends this incarnation and opens the next one on what survived, with a greater epoch.
    *
-   * Promises of this handle that have not settled never will, as in a process that died.
+   * Promises of this handle that have not settled never will, as in a process that died. The next one may live in another
+   * runtime.
    */
-  crash(kind: 'process' | 'power'): MemoryStorage {
+  crash(kind: 'process' | 'power', runtime: Runtime = this.#options.runtime): MemoryStorage {
     this.#crashed = true
     this.#queue = []
     const survived = cloneLayer(this.#applied)
     if (kind === 'power') takeBack(survived, this.#unflushed)
     this.#unflushed = []
-    return new MemoryStorage(this.#options, survived, this.epoch + 1)
+    return new MemoryStorage({ ...this.#options, runtime }, survived, this.epoch + 1)
   }
 
   /** One group commit; a fault point may crash the store in the middle of it. */
@@ -170,23 +171,23 @@ export class MemoryStorage implements Storage {
     const group = this.#queue
     for (const commit of group) {
       if (this.#crashed) return
-      const refusal = this.#refusal()
+      const refusal = this.#refusal(commit.writes)
       if (this.#crashed) return
       if (refusal !== undefined) return this.#fail(refusal)
       this.#apply(commit.writes)
     }
-    if (!this.#pass('commit:applied')) return
+    if (!this.#pass('commit:applied', group)) return
     this.#unflushed = []
-    if (!this.#pass('commit:flushed')) return
+    if (!this.#pass('commit:flushed', group)) return
     // Commits made by a fault point or a listener meanwhile are part of no group yet.
     this.#queue = this.#queue.slice(group.length)
     for (const commit of group) commit.resolve()
     this.#wake()
   }
 
-  #refusal(): unknown {
+  #refusal(writes: WriteList): unknown {
     try {
-      this.#runtime.point?.('commit:before')
+      this.#runtime.point?.('commit:before', [writes])
       return this.faults.commit?.()
     } catch (error) {
       return error
@@ -194,9 +195,14 @@ export class MemoryStorage implements Storage {
   }
 
   /** Whether the store still runs behind a fault point. */
-  #pass(point: string): boolean {
+  #pass(point: string, group: readonly PendingCommit[]): boolean {
     try {
-      this.#runtime.point?.(point)
+      const { point: pass } = this.#runtime
+      if (pass !== undefined)
+        pass(
+          point,
+          group.map(({ writes }) => writes),
+        )
     } catch (error) {
       this.#fail(error)
     }

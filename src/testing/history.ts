@@ -236,6 +236,6 @@ export class History {
 
   /** Events of one kind, in order. */
   of<K extends HistoryKind>(kind: K): HistoryEvent<K>[] {
-    return this.events.filter((event): event is HistoryEvent<K> => event.kind === kind)
+    return this.events.filter((event) => event.kind === kind) as readonly HistoryEvent[] as HistoryEvent<K>[]
   }
 }

@@ -16,3 +16,12 @@ export type { IdempotencyFeature, IdempotencyUnderTest } from './suites/idempote
 export { openMemoryIdempotencyStore, type MemoryIdempotencyOptions } from '../idempotency/memory-store.ts'
 export { openMemoryStorage } from '../storage/memory-storage.ts'
 export { openOn, queueDefaults } from '../open.ts'
+export {
+  openTest,
+  type OpenTestOptions,
+  type TestContextLike,
+  type TestStore,
+  type Wire,
+  type WireContext,
+} from './open-test.ts'
+export { TestQueue, type NextResult, type VerbResult } from './test-queue.ts'

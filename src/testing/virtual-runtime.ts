@@ -130,6 +130,11 @@ export class VirtualRuntime implements Runtime {
     return this.#timers.first(matches)
   }
 
+  /** Whether a verb is under way, so that time may move. */
+  get isDriven(): boolean {
+    return this.#verbs > 0
+  }
+
   /** How many actions could run now. */
   get ready(): number {
     return this.#ready.length

@@ -1,0 +1,193 @@
+import type { Codec } from '../../codec.ts'
+import type { MessageQueue } from '../../client/message-queue.ts'
+import type { QueueObserver } from '../../client/observer.ts'
+import type { Broker } from '../../contracts/broker.ts'
+import type { DispatchHandler } from '../../dispatch/deliveries.ts'
+import type { Dispatcher, DispatcherSettings } from '../../dispatch/dispatcher.ts'
+import type { ConsumedTopic } from '../../dispatch/partition-intake.ts'
+import type { EventHub } from '../../events.ts'
+import type { SendResult } from '../../message.ts'
+import type { WriteList } from '../../storage/write-list.ts'
+import type { HistoryEvents, HistoryKind } from '../history.ts'
+import { commitPoint } from './commit-content.ts'
+import { LifeRuntime } from './life-runtime.ts'
+import type { SimulatedMember } from './member.ts'
+import { never, observeBroker } from './observed-broker.ts'
+import { observeHandler, type RunningCall } from './observed-handler.ts'
+import type { Simulation } from './simulation.ts'
+import type { CrashableStorage } from './crashable-storage.ts'
+
+/** A send whose outcome its caller does not know yet. */
+export type OpenSend = HistoryEvents['send']
+
+/** One life of the process: from opening the queue until it is closed or crashes. */
+export class Life implements QueueObserver {
+  readonly simulation: Simulation
+  readonly number: number
+  readonly runtime: LifeRuntime
+  storage!: CrashableStorage
+  mq!: MessageQueue
+  broker!: Broker
+  events!: EventHub
+  /** It crashed, or was disposed: nothing of it counts any more. */
+  isOver = false
+  readonly members: SimulatedMember[] = []
+  readonly running: Set<RunningCall> = new Set()
+  /** Sends that were called and not answered, by their numbers. */
+  readonly open: Map<number, OpenSend> = new Map()
+  /** Called when the life ends by a crash. */
+  readonly #onEnd = new Set<() => void>()
+  /** The member whose subscription is about to join. */
+  #joining: SimulatedMember | undefined
+  readonly #seeks = new Set<{ group: string; where: { topic?: string; partition?: number }; told: Set<string> }>()
+
+  constructor(simulation: Simulation, number: number) {
+    this.simulation = simulation
+    this.number = number
+    this.runtime = new LifeRuntime(simulation.runtime, (name, writes) => this.#commit(name, writes))
+  }
+
+  // --- what the queue tells ---
+
+  opened(broker: Broker, events: EventHub): void {
+    this.broker = broker
+    this.events = events
+    observeBroker(broker, this)
+    events.on('topic:created', (facts) => this.note('topic:created', facts))
+    events.on('topic:deleted', (facts) => this.note('topic:deleted', facts))
+    events.on('topic:trimmed', (facts) => this.note('trimmed', facts))
+    events.on('group:gap', (facts) => this.note('gap', facts))
+    events.on('message:failed', (facts) => this.note('failed', facts))
+    events.on('key:stopped', (facts) => this.note('stopped', facts))
+    events.on('store:full', () => this.note('store:full', {}))
+    events.on('store:available', () => this.note('store:available', {}))
+    events.on('store:failed', (facts) => this.note('store:failed', facts))
+  }
+
+  topic(name: string, codec: Codec<unknown>): void {
+    this.simulation.codecs.set(name, codec)
+  }
+
+  handler(settings: DispatcherSettings, consumed: readonly ConsumedTopic[], handler: DispatchHandler): DispatchHandler {
+    const { group } = settings
+    const name = `${group}#${this.simulation.number(`member of ${group}`) + 1}`
+    const member: SimulatedMember = {
+      name,
+      group,
+      settings,
+      consumed,
+      handler,
+      dispatcher: undefined,
+      membership: undefined,
+      hasLeft: false,
+    }
+    this.members.push(member)
+    this.#joining = member
+    return observeHandler(member, this)
+  }
+
+  /** The member whose subscription was made just before this call to join. */
+  takeJoining(dispatcher: Dispatcher): SimulatedMember {
+    const member = this.#joining!
+    this.#joining = undefined
+    member.dispatcher = dispatcher
+    return member
+  }
+
+  // --- what is written down ---
+
+  note<K extends HistoryKind>(kind: K, facts: HistoryEvents[K]): void {
+    if (!this.isOver) this.simulation.history.add(kind, facts)
+  }
+
+  sent(send: OpenSend): void {
+    this.open.set(send.send, send)
+    this.note('send', send)
+  }
+
+  acked(number: number, { partition, offset }: SendResult): void {
+    const send = this.open.get(number)
+    if (send === undefined || this.isOver) return
+    this.open.delete(number)
+    const { topic, key, acks } = send
+    this.note('acked', { send: number, topic, partition, offset, key, acks })
+  }
+
+  refused(number: number, error: unknown): void {
+    const send = this.open.get(number)
+    if (send === undefined || this.isOver) return
+    this.open.delete(number)
+    const { topic, partition, key } = send
+    this.note('refused', { send: number, topic, partition, key, error })
+  }
+
+  /** Something of this life acts although it is over. */
+  zombie<T>(text: string): Promise<T> {
+    this.simulation.history.add('zombie', { text })
+    return never()
+  }
+
+  /** A group is being moved; the function returned says that it was. */
+  beginSeek(group: string, where: { topic?: string; partition?: number } = {}): () => void {
+    const seek = { group, where, told: new Set<string>() }
+    this.#seeks.add(seek)
+    return () => {
+      if (!this.#seeks.delete(seek) || this.isOver) return
+      for (const { topic, partition, position } of this.broker.positions(group)) {
+        if (applies(seek, group, topic, partition)) this.note('sought', { group, topic, partition, position })
+      }
+    }
+  }
+
+  /** A position was set or is read: tells the history of it if a move of the group is under way there. */
+  sought(group: string, topic: string, partition: number, position: number): void {
+    for (const seek of this.#seeks) {
+      if (!applies(seek, group, topic, partition)) continue
+      seek.told.add(`${topic}/${partition}`)
+      this.simulation.history.add('sought', { group, topic, partition, position })
+      return
+    }
+  }
+
+  // --- how it lives and ends ---
+
+  /** Resolves when an explored schedule chooses it. */
+  gate(label: string): Promise<void> {
+    return new Promise((resolve) => this.runtime.later(label, resolve))
+  }
+
+  /** Resolves after so much virtual time. */
+  sleep(ms: number): Promise<void> {
+    return new Promise((resolve) => this.runtime.timer(ms, 'sleep', resolve))
+  }
+
+  onEnd(listener: () => void): () => void {
+    this.#onEnd.add(listener)
+    return () => this.#onEnd.delete(listener)
+  }
+
+  /** Nothing of this life happens any more. */
+  end(): void {
+    this.isOver = true
+    this.runtime.end()
+    this.events.clear()
+    for (const listener of [...this.#onEnd]) listener()
+    this.#onEnd.clear()
+  }
+
+  #commit(name: string, writes: readonly WriteList[]): void {
+    const stage = name.slice('commit:'.length) as 'before' | 'applied' | 'flushed'
+    this.simulation.pass(commitPoint(stage, writes, this.simulation.names), this)
+  }
+}
+
+function applies(
+  { group, where, told }: { group: string; where: { topic?: string; partition?: number }; told: Set<string> },
+  other: string,
+  topic: string,
+  partition: number,
+): boolean {
+  if (group !== other || told.has(`${topic}/${partition}`)) return false
+  if (where.topic !== undefined && where.topic !== topic) return false
+  return where.partition === undefined || where.partition === partition
+}

@@ -1,0 +1,19 @@
+import type { Membership } from '../../contracts/broker.ts'
+import type { DispatchHandler } from '../../dispatch/deliveries.ts'
+import type { Dispatcher, DispatcherSettings } from '../../dispatch/dispatcher.ts'
+import type { ConsumedTopic } from '../../dispatch/partition-intake.ts'
+
+/** A member of a group as the simulation knows it: enough to let another one like it join, and to let it leave. */
+export interface SimulatedMember {
+  /** Such as `billing#1`; counted per group over all lives. */
+  readonly name: string
+  readonly group: string
+  readonly settings: DispatcherSettings
+  readonly consumed: readonly ConsumedTopic[]
+  /** The user's function. */
+  readonly handler: DispatchHandler
+  /** Set when the member has joined. */
+  dispatcher: Dispatcher | undefined
+  membership: Membership | undefined
+  hasLeft: boolean
+}

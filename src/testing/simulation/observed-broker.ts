@@ -1,0 +1,236 @@
+import type {
+  Assignment,
+  Broker,
+  BrokerTopic,
+  EncodedRecord,
+  JoinRequest,
+  MemberListener,
+  Membership,
+  Settlement,
+  StartPosition,
+} from '../../contracts/broker.ts'
+import type { Dispatcher } from '../../dispatch/dispatcher.ts'
+import type { Headers } from '../../message.ts'
+import type { EmbeddedTopic } from '../../embedded/embedded-topic.ts'
+import type { Life } from './life.ts'
+import type { SimulatedMember } from './member.ts'
+
+/** A promise of a process that died. */
+export function never<T>(): Promise<T> {
+  return new Promise(() => {})
+}
+
+/**
+ * Puts the simulation between a queue and its broker: everything that passes is written into the history, and faults may
+ * strike there. The engine runs as it is; only the calls across the seam are watched.
+ */
+export function observeBroker(broker: Broker, life: Life): void {
+  const observed = new WeakSet<BrokerTopic>()
+  const observe = (topic: BrokerTopic): void => {
+    if (observed.has(topic)) return
+    observed.add(topic)
+    observeTopic(topic, life)
+  }
+  for (const topic of broker.topics()) observe(topic)
+  const createTopic = broker.createTopic.bind(broker)
+  broker.createTopic = async (name, settings) => {
+    const creating = createTopic(name, settings)
+    // The engine knows it at once, so a commit that holds it can be named.
+    const known = broker.topic(name)
+    if (known) life.simulation.nameTopic(known as EmbeddedTopic)
+    const topic = await creating
+    observe(topic)
+    return topic
+  }
+  const join = broker.join.bind(broker)
+  broker.join = (request) => observeJoin(request, join, life)
+  const seek = broker.seek.bind(broker)
+  broker.seek = (group, to, where) => observeSeek(seek, life, group, to, where)
+}
+
+function observeTopic(topic: BrokerTopic, life: Life): void {
+  const { simulation } = life
+  simulation.nameTopic(topic as EmbeddedTopic)
+  const { name } = topic
+  const append = topic.append.bind(topic)
+  topic.append = (record, options) => {
+    if (life.isOver) return life.zombie(`sent to ${name}`)
+    const send = noteSend(topic, record, options.acks, undefined, life)
+    const { key, partition } = record
+    simulation.pass(
+      { name: 'send:before', label: `send:before ${name}[${partition}]`, topic: name, partition, key },
+      life,
+    )
+    if (life.isOver) return never()
+    const sent = append(record, options)
+    sent.then(
+      (result) => life.acked(send, result),
+      (error: unknown) => life.refused(send, error),
+    )
+    return sent
+  }
+  const appendBatch = topic.appendBatch.bind(topic)
+  topic.appendBatch = (records, options) => {
+    if (life.isOver) return life.zombie(`sent to ${name}`)
+    const batch = simulation.number('batch')
+    const sends = records.map((record) => noteSend(topic, record, options.acks, batch, life))
+    simulation.pass({ name: 'send:before', label: `send:before ${name} (${records.length})`, topic: name }, life)
+    if (life.isOver) return never()
+    const sent = appendBatch(records, options)
+    sent.then(
+      (results) => results.forEach((result, i) => life.acked(sends[i]!, result)),
+      (error: unknown) => sends.forEach((send) => life.refused(send, error)),
+    )
+    return sent
+  }
+  const trim = topic.trim.bind(topic)
+  topic.trim = (partition, before) => {
+    if (life.isOver) return life.zombie(`trimmed ${name}`)
+    simulation.pass({ name: 'trim:before', label: `trim:before ${name}[${partition}]`, topic: name, partition }, life)
+    return life.isOver ? never() : trim(partition, before)
+  }
+}
+
+function noteSend(
+  topic: BrokerTopic,
+  record: EncodedRecord,
+  acks: 'flushed' | 'buffered',
+  batch: number | undefined,
+  life: Life,
+): number {
+  const { simulation } = life
+  const send = simulation.number('send')
+  const { partition, key, headers } = record
+  life.sent({
+    send,
+    topic: topic.name,
+    partition,
+    key,
+    value: simulation.decode(topic.name, record),
+    headers: headers === undefined ? {} : (JSON.parse(headers) as Headers),
+    batch,
+    acks,
+  })
+  return send
+}
+
+async function observeJoin(
+  request: JoinRequest,
+  join: (request: JoinRequest) => Promise<Membership>,
+  life: Life,
+): Promise<Membership> {
+  const member = life.takeJoining(request.listener as unknown as Dispatcher)
+  const { group, settings } = member
+  const { simulation } = life
+  simulation.pass({ name: 'group:before', label: `group:before ${group}`, group, member: member.name }, life)
+  if (life.isOver) return never()
+  life.note('joined', {
+    group,
+    member: member.name,
+    topics: request.topics.map(({ name }) => name),
+    ordering: settings.ordering,
+    concurrency: settings.concurrency,
+    attempts: settings.retry.attempts,
+    batchMax: settings.batch?.max,
+  })
+  const membership = await join({ ...request, listener: observeListener(request.listener, member, life) })
+  const observed: Membership = {
+    id: membership.id,
+    settle: (settlement) => observeSettle(settlement, membership, member, life),
+    leave: async (options) => {
+      member.hasLeft = true
+      const abandoned = options?.abandon ?? false
+      if (abandoned) life.note('left', { group, member: member.name, abandoned })
+      await membership.leave(options)
+      if (!abandoned) life.note('left', { group, member: member.name, abandoned })
+    },
+  }
+  member.membership = observed
+  return observed
+}
+
+function observeListener(listener: MemberListener, member: SimulatedMember, life: Life): MemberListener {
+  const { group, name } = member
+  const place = ({ topic, partition, fence }: Assignment) => ({
+    group,
+    member: name,
+    topic: topic.name,
+    partition,
+    fence,
+  })
+  return {
+    assigned: (assignments) => {
+      for (const assignment of assignments) {
+        const { position } = assignment.finished
+        life.sought(group, assignment.topic.name, assignment.partition, position)
+        life.note('granted', { ...place(assignment), position })
+      }
+      listener.assigned(assignments)
+    },
+    revoked: async (assignments) => {
+      await listener.revoked(assignments)
+      for (const assignment of assignments) life.note('released', place(assignment))
+    },
+    lost: (error) => {
+      member.hasLeft = true
+      life.note('lost', { group, member: name, error })
+      listener.lost(error)
+    },
+  }
+}
+
+function observeSettle(
+  settlement: Settlement,
+  membership: Membership,
+  member: SimulatedMember,
+  life: Life,
+): Promise<void> {
+  if (life.isOver) return life.zombie(`settled for ${member.group}`)
+  const { simulation } = life
+  const { group, name } = member
+  const number = simulation.number('settlement')
+  const partitions = settlement.partitions.map(({ assignment: { topic, partition, fence }, finished }) => {
+    return { topic: topic.name, partition, fence, finished: [...finished] }
+  })
+  life.note('settle', { group, member: name, settlement: number, partitions })
+  const where = partitions.map(({ topic, partition }) => `${topic}[${partition}]`).join(' ')
+  const [first] = partitions
+  simulation.pass(
+    {
+      name: 'settle:before',
+      label: `settle:before ${group} ${where}`,
+      group,
+      member: name,
+      topic: first?.topic,
+      partition: first?.partition,
+    },
+    life,
+  )
+  if (life.isOver) return never()
+  const settled = membership.settle(settlement)
+  // What the engine has in memory now is what the commit will hold; later settlements may move it on before this one is durable.
+  const positions = settlement.partitions.map(({ assignment: { topic, partition, finished } }) => {
+    return { topic: topic.name, partition, position: finished.position }
+  })
+  settled.then(
+    () => life.note('settled', { group, member: name, settlement: number, positions }),
+    (error: unknown) => life.note('unsettled', { group, member: name, settlement: number, error }),
+  )
+  return settled
+}
+
+async function observeSeek(
+  seek: Broker['seek'],
+  life: Life,
+  group: string,
+  to: StartPosition,
+  where: { topic?: string; partition?: number } | undefined,
+): Promise<void> {
+  if (life.isOver) return life.zombie(`sought in ${group}`)
+  const end = life.beginSeek(group, where)
+  try {
+    await seek(group, to, where)
+  } finally {
+    end()
+  }
+}

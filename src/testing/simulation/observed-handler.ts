@@ -1,0 +1,217 @@
+import { isThenable, type DispatchHandler } from '../../dispatch/deliveries.ts'
+import type { HandlerContext } from '../../dispatch/handed-message.ts'
+import type { Message } from '../../message.ts'
+import type { Delivery } from '../history.ts'
+import type { Life } from './life.ts'
+import type { SimulatedMember } from './member.ts'
+import { never } from './observed-broker.ts'
+import { placeLabel, type Fault, type Point, type PointName } from './point.ts'
+
+type Input = Message<unknown> | readonly Message<unknown>[]
+
+/** A handler call that has not ended. */
+export interface RunningCall {
+  readonly deliveries: readonly Delivery[]
+  readonly messages: readonly Message<unknown>[]
+  readonly member: SimulatedMember
+  /** In words: `billing orders[0]@4 (key o-1)`. */
+  readonly text: string
+  /** Whether the user's function runs (and not a fault or a schedule that holds it). */
+  isInside: boolean
+  /** What it says that it waits for, see {@link HandlerContext.external}. */
+  readonly external: Set<string>
+}
+
+/**
+ * Stands between the dispatcher and the user's function. What the function does is noted, faults strike around it, and in
+ * an explored schedule its begin and its end wait until they are chosen.
+ */
+export function observeHandler(member: SimulatedMember, life: Life): DispatchHandler {
+  const handler = member.handler as (input: Input, context: HandlerContext) => unknown
+  return ((input: Input, context: HandlerContext) => {
+    if (life.isOver) return never()
+    const call = begin(input, context, member, life)
+    for (const delivery of call.deliveries) life.note('deliver', delivery)
+    life.simulation.pass(pointOf('deliver', call), life)
+    if (life.isOver) return never()
+    const observed = new ObservedCall(call, handler, input, context, life)
+    if (!life.simulation.isGated) return observed.run()
+    return life.gate(`start ${call.text}`).then(async () => {
+      const gate = (): Promise<void> => life.gate(`end ${call.text}`)
+      try {
+        const result = await observed.run()
+        await gate()
+        return result
+      } catch (error) {
+        await gate()
+        throw error
+      }
+    })
+  }) as DispatchHandler
+}
+
+function begin(input: Input, context: HandlerContext, member: SimulatedMember, life: Life): RunningCall {
+  const { group, name } = member
+  const messages = Array.isArray(input) ? (input as Message<unknown>[]) : [input as Message<unknown>]
+  const call = life.simulation.number('call')
+  const deliveries = messages.map(({ topic, partition, offset, key, attempt }): Delivery => {
+    return {
+      group,
+      member: name,
+      call,
+      topic,
+      partition,
+      offset,
+      key,
+      attempt,
+      fence: context.fence,
+      isDuplicate: false,
+    }
+  })
+  const [first] = deliveries as [Delivery]
+  const more = deliveries.length === 1 ? '' : ` and ${deliveries.length - 1} more`
+  const text = `${group} ${placeLabel(first.topic, first.partition, first.offset)}${more}`
+  return { deliveries, messages, member, text, isInside: false, external: new Set() }
+}
+
+function pointOf(name: PointName, { deliveries, messages, text, member }: RunningCall): Point {
+  const { group, topic, partition, offset, key, attempt } = deliveries[0]!
+  return {
+    name,
+    label: `${name} ${text}`,
+    group,
+    topic,
+    partition,
+    offset,
+    key,
+    attempt,
+    member: member.name,
+    message: messages[0],
+  }
+}
+
+/** One call of the user's function, with what faults make of it. */
+class ObservedCall {
+  readonly #call: RunningCall
+  readonly #handler: (input: Input, context: HandlerContext) => unknown
+  readonly #input: Input
+  readonly #context: HandlerContext
+  readonly #life: Life
+  #isDuplicate = false
+
+  constructor(
+    call: RunningCall,
+    handler: (input: Input, context: HandlerContext) => unknown,
+    input: Input,
+    context: HandlerContext,
+    life: Life,
+  ) {
+    this.#call = call
+    this.#handler = handler
+    this.#input = input
+    this.#context = new ObservedContext(context, call, life)
+    this.#life = life
+  }
+
+  /** As synchronous as the user's function, unless a fault makes it wait. */
+  run(): unknown {
+    this.#life.running.add(this.#call)
+    const faults = this.#life.simulation.pass(pointOf('handler:start', this.#call), this.#life)
+    if (this.#life.isOver) return never()
+    const slow = faults.find((fault) => fault.kind === 'slow')
+    const hangs = faults.some(({ kind }) => kind === 'hang')
+    if (slow === undefined && !hangs) return this.#invoke(faults)
+    const wait = hangs ? this.#life.simulation.lifted() : this.#life.sleep(slow!.ms)
+    return wait.then(() => (this.#life.isOver ? never() : this.#invoke(faults)))
+  }
+
+  #invoke(faults: readonly Fault[]): unknown {
+    const { messages } = this.#call
+    this.#call.deliveries.forEach((delivery, i) => {
+      const { value } = messages[i]!
+      this.#life.note('start', { ...delivery, isDuplicate: this.#isDuplicate, value })
+    })
+    let result: unknown
+    this.#call.isInside = true
+    try {
+      const failing = faults.find((fault) => fault.kind === 'error')
+      if (failing) throw failing.error()
+      result = this.#handler(this.#input, this.#context)
+    } catch (error) {
+      return this.#failed(error)
+    }
+    if (!isThenable(result)) return this.#done(result)
+    return Promise.resolve(result).then(
+      (outcome) => this.#done(outcome),
+      (error: unknown) => this.#failed(error),
+    )
+  }
+
+  #done(result: unknown): unknown {
+    this.#call.isInside = false
+    if (this.#life.isOver) return this.#life.zombie(`the handler ${this.#call.text} ended`)
+    const outcomes = Array.isArray(result) && result.length === this.#call.deliveries.length ? result : []
+    this.#call.deliveries.forEach((delivery, i) => {
+      const own = { ...delivery, isDuplicate: this.#isDuplicate }
+      if (outcomes[i] instanceof Error) this.#life.note('error', { ...own, error: outcomes[i] })
+      else this.#life.note('done', own)
+    })
+    const faults = this.#life.simulation.pass(pointOf('handler:done', this.#call), this.#life)
+    if (this.#life.isOver) return never()
+    if (!this.#isDuplicate && faults.some(({ kind }) => kind === 'duplicate')) {
+      this.#isDuplicate = true
+      return this.#invoke([])
+    }
+    this.#life.running.delete(this.#call)
+    return result
+  }
+
+  #failed(error: unknown): unknown {
+    this.#call.isInside = false
+    if (this.#life.isOver) return this.#life.zombie(`the handler ${this.#call.text} failed`)
+    for (const delivery of this.#call.deliveries) {
+      this.#life.note('error', { ...delivery, isDuplicate: this.#isDuplicate, error })
+    }
+    this.#life.simulation.pass(pointOf('handler:error', this.#call), this.#life)
+    if (this.#life.isOver) return never()
+    this.#life.running.delete(this.#call)
+    throw error
+  }
+}
+
+/** The user's context, which in a test knows what it waits for. */
+class ObservedContext implements HandlerContext {
+  readonly #inner: HandlerContext
+  readonly #call: RunningCall
+  readonly #life: Life
+
+  constructor(inner: HandlerContext, call: RunningCall, life: Life) {
+    this.#inner = inner
+    this.#call = call
+    this.#life = life
+  }
+
+  get signal(): AbortSignal {
+    return this.#inner.signal
+  }
+
+  get attempt(): number {
+    return this.#inner.attempt
+  }
+
+  get fence(): number {
+    return this.#inner.fence
+  }
+
+  external<T>(label: string, call: () => T): T {
+    const result = call()
+    if (!isThenable(result)) return result
+    this.#call.external.add(label)
+    this.#life.note('external', { text: `${this.#call.text}: ${label}`, isDeclared: true })
+    const ended = (): void => {
+      this.#call.external.delete(label)
+    }
+    this.#life.simulation.outside.during(result).then(ended, ended)
+    return result
+  }
+}

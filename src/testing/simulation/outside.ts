@@ -1,0 +1,116 @@
+import { clearTimeout, setImmediate, setTimeout } from '../native.ts'
+import type { RunningCall } from './observed-handler.ts'
+import type { Simulation } from './simulation.ts'
+
+/** Turns of the real event loop in which user code may go on before it counts as waiting. */
+const turns = 2
+/** How often resources of the process are looked at while a handler waits for one, in real milliseconds. */
+const lookEveryMs = 2
+/** Real time that a declared wait may take, in milliseconds. */
+const declaredWaitMs = 30_000
+/** Resources that are always there or say nothing. */
+const ordinary = new Set(['TTYWrap', 'PipeWrap', 'MessagePort', 'Immediate', 'SignalWrap', 'ProcessWrap'])
+
+/**
+ * Notices handlers that wait for something that virtual time does not move: real I/O. Such a wait is given real time and
+ * the run is marked, since it can't be repeated exactly.
+ */
+export class Outside {
+  /** Handlers that waited for real I/O without saying so. */
+  readonly undeclared: Set<string> = new Set()
+  /** Code of the test, beside handlers, that may be waiting: a scenario. */
+  pending = 0
+  readonly #simulation: Simulation
+  readonly #waitMs: number
+  readonly #baseline: ReadonlyMap<string, number> = resources()
+  /** Waits that are known to end. */
+  #declared = 0
+  #wake: (() => void) | undefined
+
+  constructor(simulation: Simulation, waitMs: number) {
+    this.#simulation = simulation
+    this.#waitMs = waitMs
+  }
+
+  /** Called when nothing can run; true when something may be there by now. */
+  async look(): Promise<boolean> {
+    const { runtime } = this.#simulation
+    if (!this.#isWaiting) return false
+    for (let turn = 0; turn < turns; turn++) {
+      await new Promise((resolve) => setImmediate(resolve))
+      if (runtime.ready > 0) return true
+    }
+    if (this.#declared > 0) return this.#real(declaredWaitMs)
+    if (this.#waitMs === 0 || !this.#hasNewResource()) return false
+    const calls = [...this.#simulation.life.running].filter(({ isInside }) => isInside)
+    if (calls.length === 0 && !this.#simulation.isStarting) return false
+    for (const { text } of calls) {
+      if (this.undeclared.has(text)) continue
+      this.undeclared.add(text)
+      this.#simulation.history.add('external', { text, isDeclared: false })
+    }
+    return this.#poll()
+  }
+
+  /** Lets real time pass until `wait` is over: it is known to end, and what it gives is the same in every run. */
+  async during<T>(wait: PromiseLike<T>): Promise<T> {
+    this.#declared++
+    try {
+      return await wait
+    } finally {
+      this.#declared--
+      this.#wake?.()
+    }
+  }
+
+  /** Handlers that are inside the user's function now, in words. */
+  waiting(): string[] {
+    return [...this.#simulation.life.running].map(describe)
+  }
+
+  get #isWaiting(): boolean {
+    if (this.pending > 0 || this.#declared > 0 || this.#simulation.isStarting) return true
+    for (const { isInside } of this.#simulation.life.running) if (isInside) return true
+    return false
+  }
+
+  #real(ms: number): Promise<boolean> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => resolve(false), ms)
+      this.#wake = () => {
+        this.#wake = undefined
+        clearTimeout(timer)
+        resolve(true)
+      }
+    })
+  }
+
+  async #poll(): Promise<boolean> {
+    const { runtime, life, isStarting } = this.#simulation
+    const running = life.running.size
+    for (let waited = 0; waited < this.#waitMs; waited += lookEveryMs) {
+      await new Promise((resolve) => setTimeout(resolve, lookEveryMs))
+      if (runtime.ready > 0 || life.running.size !== running || this.#simulation.isStarting !== isStarting) return true
+    }
+    return false
+  }
+
+  #hasNewResource(): boolean {
+    const now = resources()
+    for (const [name, count] of now) if (count > (this.#baseline.get(name) ?? 0)) return true
+    return false
+  }
+}
+
+function describe({ text, external }: RunningCall): string {
+  return external.size === 0 ? text : `${text} (${[...external].join(', ')})`
+}
+
+/** How many of each kind of thing keep the process alive. */
+export function resources(): Map<string, number> {
+  const counts = new Map<string, number>()
+  for (const name of process.getActiveResourcesInfo()) {
+    if (!ordinary.has(name)) counts.set(name, (counts.get(name) ?? 0) + 1)
+  }
+  return counts
+}

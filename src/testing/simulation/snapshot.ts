@@ -1,0 +1,59 @@
+import type { Codec } from '../../codec.ts'
+import type { BrokerTopic } from '../../contracts/broker.ts'
+import { Catalog } from '../../embedded/catalog.ts'
+import { Progress } from '../../groups/progress.ts'
+import type { HistoryEvents, LogSnapshot, ProgressSnapshot } from '../history.ts'
+import type { Life } from './life.ts'
+
+/** Reads back what a store holds: logs through the engine, progress straight from its rows. */
+export function takeSnapshot(
+  reason: 'restart' | 'end',
+  { broker, storage }: Life,
+  codec: (topic: string) => Codec<unknown>,
+): HistoryEvents['snapshot'] {
+  const logs: LogSnapshot[] = []
+  for (const topic of broker.topics()) {
+    for (let partition = 0; partition < topic.settings.partitions; partition++) {
+      logs.push(readLog(topic, partition, codec(topic.name)))
+    }
+  }
+  const catalog = new Catalog(storage)
+  const progress: ProgressSnapshot[] = []
+  for (const [group, groupId] of catalog.groups()) {
+    for (const [topic, { partitionIds }] of catalog.topics()) {
+      partitionIds.forEach((id, partition) => {
+        const stored = Progress.restore(storage, groupId, id)
+        if (stored === undefined) return
+        const finishedAbove: number[] = []
+        for (let offset = stored.position; offset < stored.finished.ceiling; offset++) {
+          if (stored.finished.has(offset)) finishedAbove.push(offset)
+        }
+        progress.push({ group, topic, partition, position: stored.position, finishedAbove })
+      })
+    }
+  }
+  return { reason, logs, progress }
+}
+
+function readLog(topic: BrokerTopic, partition: number, codec: Codec<unknown>): LogSnapshot {
+  const { start, end } = topic.offsets(partition)
+  const records: LogSnapshot['records'][number][] = []
+  for (let offset = start; offset < end;) {
+    const answer = topic.fetch(partition, offset)
+    if (answer instanceof Promise || answer.kind !== 'records') break
+    const { batch, index } = answer
+    for (let i = index; i < batch.count; i++) {
+      records.push({ offset: batch.offsetAt(i), key: batch.keyAt(i), value: valueAt(i) })
+    }
+    offset = batch.nextOffset
+
+    function valueAt(i: number): unknown {
+      try {
+        return batch.valueAt(i, codec)
+      } catch {
+        return batch.valueBytesAt(i)
+      }
+    }
+  }
+  return { topic: topic.name, partition, start, end, records }
+}
