@@ -71,7 +71,7 @@ export class Assertions {
   equal(actual: unknown, expected: unknown): void {
     if (isDeepStrictEqual(actual, expected)) return
     const sentence = `expected ${showValue(expected)}, saw ${showValue(actual)}`
-    fail(this.#source, sentence, { operator: 'deepStrictEqual', actual, expected })
+    fail(this.#source, sentence, { operator: 'equal', actual, expected })
   }
 
   /**
