@@ -251,7 +251,11 @@ export const logCases: readonly BrokerCase[] = [
       const next = await broker.createTopic('t', { partitions: 2 })
       assert.deepEqual(next.offsets(0), { start: 0, end: 0 })
       await appendAll(next, 0, ['new'])
-      assert.deepEqual(await valuesFrom((await reopen()).topic('t')!, 0, 0), ['new'])
+      await broker.createTopic('u', {})
+      await broker.deleteTopic('u')
+      const again = await reopen()
+      assert.equal(again.topic('u'), undefined)
+      assert.deepEqual(await valuesFrom(again.topic('t')!, 0, 0), ['new'])
     },
   },
   {

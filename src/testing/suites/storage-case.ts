@@ -61,3 +61,9 @@ export function numbered(i: number): Uint8Array {
 export function nextTurn(): Promise<void> {
   return new Promise((resolve) => realRuntime.later('turn', resolve))
 }
+
+/** A promise that a case awaits later, or not at all when it fails before: its rejection must not end the process. */
+export function awaitedLater<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => {})
+  return promise
+}

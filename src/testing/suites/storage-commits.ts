@@ -1,6 +1,16 @@
 import assert from 'node:assert/strict'
 import { isQueueError } from '../../errors.ts'
-import { bytes, everything, nextTurn, numbered, show, text, write, type StorageCase } from './storage-case.ts'
+import {
+  bytes,
+  everything,
+  awaitedLater,
+  nextTurn,
+  numbered,
+  show,
+  text,
+  write,
+  type StorageCase,
+} from './storage-case.ts'
 
 /** What a commit means: whole, in order, and there afterwards. */
 export const commitCases: readonly StorageCase[] = [
@@ -20,7 +30,7 @@ export const commitCases: readonly StorageCase[] = [
       const count = 20_000
       for (let i = 0; i < count; i++) batch.put(i % 2 === 0 ? 'log' : 'progress', numbered(i), numbered(i))
       let settled = false
-      const done = storage.commit(batch).then(() => (settled = true))
+      const done = awaitedLater(storage.commit(batch).finally(() => (settled = true)))
       while (!settled) {
         const seen = [0, 1, count >> 1, count - 1].filter((i) =>
           storage.get(i % 2 === 0 ? 'log' : 'progress', numbered(i)),
@@ -42,7 +52,7 @@ export const commitCases: readonly StorageCase[] = [
         const batch = storage.batch()
         batch.put('log', bytes('last'), bytes(String(i)))
         batch.put('log', numbered(i), bytes(String(i)))
-        commits.push(storage.commit(batch).then(() => void settled.push(i)))
+        commits.push(awaitedLater(storage.commit(batch).then(() => void settled.push(i))))
         if (i % 7 === 0) await nextTurn()
       }
       await Promise.all(commits)
@@ -59,7 +69,7 @@ export const commitCases: readonly StorageCase[] = [
     run: async ({ storage, reopen }) => {
       const batch = storage.batch()
       batch.put('log', bytes('late'), bytes('x'))
-      const commit = storage.commit(batch)
+      const commit = awaitedLater(storage.commit(batch))
       const again = await reopen()
       await commit
       assert.equal(text(again.get('log', bytes('late'))), 'x')
@@ -111,7 +121,7 @@ export const commitCases: readonly StorageCase[] = [
       refused(() => batch.put('log', new Uint8Array(1_979), bytes('x')))
       refused(() => batch.put('log', bytes('x'), 'text' as unknown as Uint8Array))
       refused(() => batch.remove('log', new Uint8Array(0)))
-      refused(() => void storage.commit({} as never))
+      refused(() => void storage.commit({} as never).catch(() => {}))
       batch.put('log', new Uint8Array(1_978), bytes('longest'))
       assert.equal(batch.size, 1)
       await storage.commit(batch)

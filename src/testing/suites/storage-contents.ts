@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { isQueueError } from '../../errors.ts'
-import { bytes, everything, numbered, show, text, write, type StorageCase } from './storage-case.ts'
+import { bytes, everything, awaitedLater, numbered, show, text, write, type StorageCase } from './storage-case.ts'
 
 /** What reads answer, and what the store does beside reading and writing. */
 export const contentCases: readonly StorageCase[] = [
@@ -83,7 +83,7 @@ export const contentCases: readonly StorageCase[] = [
       for (let i = 10; i < 100; i++) thin.remove('log', numbered(i))
       await storage.commit(thin)
       const compacted = storage.compact()
-      const during = write(storage, { during: 'x' })
+      const during = awaitedLater(write(storage, { during: 'x' }))
       const { before, after } = await compacted
       assert.ok(storage.kind === 'memory' ? after === before : after < before / 2, `${before} -> ${after}`)
       await during
@@ -99,7 +99,9 @@ export const contentCases: readonly StorageCase[] = [
     name: 'verify finds nothing in a sound store, while commits go on',
     run: async ({ storage }) => {
       for (let round = 0; round < 5; round++) {
-        const commits = Array.from({ length: 20 }, (_, i) => write(storage, { [`${round}-${i}`]: 'x'.repeat(i * 100) }))
+        const commits = Array.from({ length: 20 }, (_, i) =>
+          awaitedLater(write(storage, { [`${round}-${i}`]: 'x'.repeat(i * 100) })),
+        )
         assert.deepEqual(await storage.verify(), [])
         await Promise.all(commits)
       }
@@ -144,7 +146,9 @@ export const contentCases: readonly StorageCase[] = [
     name: 'DURA-5: a backup of a live store is whole and opens by itself',
     requires: 'backup',
     run: async ({ storage, backup }) => {
-      const commits = Array.from({ length: 50 }, (_, i) => write(storage, { [`a${i}`]: '1', [`b${i}`]: '2' }))
+      const commits = Array.from({ length: 50 }, (_, i) =>
+        awaitedLater(write(storage, { [`a${i}`]: '1', [`b${i}`]: '2' })),
+      )
       await commits[20]
       const path = backup!.path()
       await storage.backup(path)

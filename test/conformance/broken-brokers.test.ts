@@ -1,0 +1,174 @@
+import { expect, test } from 'vitest'
+import type { Broker, BrokerTopic, MemberListener, Membership } from '../../src/contracts/broker.ts'
+import type { Storage, Table } from '../../src/contracts/storage.ts'
+import type { EmbeddedBroker } from '../../src/embedded/embedded-broker.ts'
+import { isQueueError } from '../../src/errors.ts'
+import { brokerSuite } from '../../src/testing/suites/broker-suite.ts'
+import { runSuite } from '../../src/testing/suites/conformance.ts'
+import { memoryBroker, type BrokerFault } from './subjects.ts'
+
+/** A store below the broker that drops what is written to a table. */
+function without(table: Table, what: 'put' | 'remove' = 'put'): BrokerFault {
+  const storage = (storage: Storage): Partial<Storage> => ({
+    batch: () => {
+      const batch = storage.batch()
+      const write = batch[what].bind(batch) as (...args: unknown[]) => void
+      batch[what] = (...args: unknown[]) => {
+        if (args[0] !== table) write(...args)
+      }
+      return batch
+    },
+  })
+  return { storage }
+}
+
+/** Every topic of the broker changed, those that it finds at its opening too. */
+function topics(change: (topic: BrokerTopic) => void): BrokerFault {
+  const broker = (broker: EmbeddedBroker): void => {
+    const changed = new WeakSet<BrokerTopic>()
+    const once = <T extends BrokerTopic>(topic: T): T => {
+      if (!changed.has(topic)) change(topic)
+      changed.add(topic)
+      return topic
+    }
+    for (const topic of broker.topics()) once(topic)
+    const create = broker.createTopic.bind(broker)
+    broker.createTopic = async (name, settings) => once(await create(name, settings))
+  }
+  return { broker }
+}
+
+/** Every member of every group changed: what it is told, and what it does. */
+function members(change: {
+  readonly listener?: (listener: MemberListener) => Partial<MemberListener>
+  readonly membership?: (membership: Membership) => Partial<Membership>
+}): BrokerFault {
+  const broker = (broker: EmbeddedBroker): void => {
+    const join = broker.join.bind(broker)
+    broker.join = async (request) => {
+      const { listener } = request
+      const told: MemberListener = {
+        assigned: (assignments) => listener.assigned(assignments),
+        revoked: (assignments) => listener.revoked(assignments),
+        lost: (error) => listener.lost(error),
+        ...change.listener?.(listener),
+      }
+      const membership = await join({ ...request, listener: told })
+      return { ...membership, ...change.membership?.(membership) }
+    }
+  }
+  return { broker }
+}
+
+/** Methods of the broker itself replaced. */
+function methods(change: (broker: EmbeddedBroker) => Partial<Broker>): BrokerFault {
+  return { broker: (broker) => void Object.assign(broker, change(broker)) }
+}
+
+/** What an engine may get wrong, and the case that has to notice. */
+const faults: Record<string, { caughtBy: string; fault: BrokerFault }> = {
+  'loses what was appended': { caughtBy: 'DURA-40', fault: without('log') },
+  'loses progress over a restart': { caughtBy: 'PROGRESS-42', fault: without('progress') },
+  'brings deleted topics back': { caughtBy: 'a deleted topic is gone', fault: without('meta', 'remove') },
+  'begins each opening with the same epoch': { caughtBy: 'FENCE-43', fault: { storage: () => ({ epoch: 1 }) } },
+  'reorders a batch': {
+    caughtBy: 'a batch is appended in order',
+    fault: topics((topic) => {
+      const append = topic.appendBatch.bind(topic)
+      topic.appendBatch = async (records, options) => (await append([...records].reverse(), options)).reverse()
+    }),
+  },
+  'acknowledges a batch before it is flushed': {
+    caughtBy: 'DURA-42',
+    fault: topics((topic) => {
+      const append = topic.appendBatch.bind(topic)
+      topic.appendBatch = (records) => append(records, { acks: 'buffered' })
+    }),
+  },
+  'tears a batch': {
+    caughtBy: 'DURA-42',
+    fault: topics((topic) => {
+      topic.appendBatch = async (records, options) => {
+        const results = []
+        for (const record of records) results.push(await topic.append(record, options))
+        return results
+      }
+    }),
+  },
+  'hides what retention removed': {
+    caughtBy: 'a trim hides everything below an offset',
+    fault: topics((topic) => {
+      const fetch = topic.fetch.bind(topic)
+      topic.fetch = async (partition, offset) => {
+        const found = await fetch(partition, offset)
+        return found.kind === 'gap' ? fetch(partition, found.start) : found
+      }
+    }),
+  },
+  'says that it flushed': { caughtBy: 'DURA-41', fault: methods(() => ({ flush: async () => {} })) },
+  'does not tell its watchers': {
+    caughtBy: 'a watcher is told',
+    fault: topics((topic) => {
+      topic.watch = () => () => {}
+    }),
+  },
+  'ignores the fence': {
+    caughtBy: 'FENCE-40',
+    fault: members({
+      membership: ({ settle }) => ({
+        settle: async (settlement) => {
+          try {
+            await settle(settlement)
+          } catch (error) {
+            if (!isQueueError(error, 'FENCED')) throw error
+          }
+        },
+      }),
+    }),
+  },
+  'keeps the part of a fenced settlement that it can': {
+    caughtBy: 'FENCE-40',
+    fault: members({
+      membership: ({ settle }) => ({
+        settle: async ({ partitions }) => {
+          const parts = await Promise.allSettled(partitions.map((one) => settle({ partitions: [one] })))
+          for (const part of parts) if (part.status === 'rejected') throw part.reason
+        },
+      }),
+    }),
+  },
+  'grants a partition before it was given back': {
+    caughtBy: 'ORDER-40',
+    fault: members({ listener: (listener) => ({ revoked: async (gone) => void listener.revoked(gone) }) }),
+  },
+  'commits the highest finished offset': {
+    caughtBy: 'PROGRESS-41',
+    fault: members({
+      membership: ({ settle }) => ({
+        settle: ({ partitions }) =>
+          settle({ partitions: partitions.map((one) => ({ ...one, finished: [0, Math.max(...one.finished)] })) }),
+      }),
+    }),
+  },
+  'waits for an abandoned member': {
+    caughtBy: 'FENCE-41',
+    fault: members({ membership: ({ leave }) => ({ leave: () => leave() }) }),
+  },
+  'moves a group nowhere': {
+    caughtBy: 'a seek takes the partitions back',
+    fault: methods(() => ({ seek: async () => {} })),
+  },
+  'deletes a group under its members': {
+    caughtBy: 'a deleted group is forgotten',
+    fault: methods(() => ({ deleteGroup: async () => {} })),
+  },
+  'says that its progress is not exact': {
+    caughtBy: 'exact progress says so',
+    fault: methods(() => ({ capabilities: { durable: true, exactProgress: false } })),
+  },
+}
+
+test.concurrent.each(Object.entries(faults))('a broker that %s is caught', async (_, { caughtBy, fault }) => {
+  const { failed } = await runSuite(brokerSuite(memoryBroker(fault)), { timeoutMs: 1_500 })
+  expect(failed.map(({ name }) => name)).toContainEqual(expect.stringContaining(caughtBy))
+})
