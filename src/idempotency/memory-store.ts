@@ -183,6 +183,7 @@ export class MemoryIdempotencyStore implements IdempotencyStore {
     return { removed, more: this.#expiry.firstEnded(now) !== undefined }
   }
 
+  /** Figures of now. */
   stats(): MemoryIdempotencyStats {
     const marks = this.#marked.size
     return { claims: this.#entries.size - marks, marks, bytes: this.#bytes, evicted: this.#evicted }

@@ -8,12 +8,28 @@ export {
   type SuiteResult,
 } from './suites/conformance.ts'
 export { storageSuite, type StorageSubject } from './suites/storage-suite.ts'
-export type { StorageFeature, StorageUnderTest } from './suites/storage-case.ts'
+export type { BackupUnderTest, StorageFeature, StorageUnderTest } from './suites/storage-case.ts'
 export { brokerSuite, type BrokerSubject } from './suites/broker-suite.ts'
 export type { BrokerFeature, BrokerUnderTest } from './suites/broker-case.ts'
 export { idempotencySuite, type IdempotencySubject } from './suites/idempotency-suite.ts'
 export type { IdempotencyFeature, IdempotencyUnderTest } from './suites/idempotency-case.ts'
-export { openMemoryIdempotencyStore, type MemoryIdempotencyOptions } from '../idempotency/memory-store.ts'
+export {
+  openMemoryIdempotencyStore,
+  type MemoryIdempotencyOptions,
+  type MemoryIdempotencyStats,
+  type MemoryIdempotencyStore,
+} from '../idempotency/memory-store.ts'
+export {
+  idempotencyLimits,
+  type BeginOutcome,
+  type BeginRequest,
+  type ClaimOutcome,
+  type IdempotencyCapabilities,
+  type IdempotencyStore,
+  type MarkOptions,
+  type RememberedError,
+  type SweepOutcome,
+} from '../contracts/idempotency-store.ts'
 export { openMemoryStorage } from '../storage/memory-storage.ts'
 export { openOn, queueDefaults } from '../open.ts'
 export {
@@ -25,3 +41,58 @@ export {
   type WireContext,
 } from './open-test.ts'
 export { TestQueue, type NextResult, type VerbResult } from './test-queue.ts'
+export type { Clock } from './clock.ts'
+export type { DrainOptions } from './drainer.ts'
+export type { Duration } from './duration.ts'
+export {
+  Assertions,
+  type AssertionSource,
+  type CommittedMatch,
+  type DeliveredOptions,
+  type TimesOptions,
+} from './assertions.ts'
+export {
+  FaultDesk,
+  HandlerFaults,
+  InjectedFailure,
+  type CrashOptions,
+  type MessageMatch,
+  type PointMatch,
+} from './fault-desk.ts'
+export type {
+  Delivery,
+  History,
+  HistoryEvent,
+  HistoryEvents,
+  HistoryKind,
+  HistoryListener,
+  LogSnapshot,
+  MemberLimits,
+  OffsetPairs,
+  Place,
+  ProgressSnapshot,
+  Stamp,
+} from './history.ts'
+export type {
+  DeadMessage,
+  GroupView,
+  PendingMessage,
+  PendingSend,
+  PublishedMessage,
+  RefusedSend,
+  TopicView,
+} from './inspect.ts'
+export type { CommittedPosition } from './inspect-progress.ts'
+export type { DeliveredMessage } from './inspect-groups.ts'
+export { defaultInvariants } from './invariants/all.ts'
+export type { EventChecks, Invariant } from './invariants/invariant.ts'
+export type { DeepPartial, Match } from './match.ts'
+export { matchers, type MatcherResult, type QueueMatchers } from './matchers.ts'
+export type { PointName } from './simulation/point.ts'
+export { TestError, testErrorCodes, type TestErrorCode } from './test-error.ts'
+export type { TimelineOptions } from './timeline.ts'
+export { explore } from './explore/explore.ts'
+export type { ExploreOptions, ExploreReport, LevelReport, Property } from './explore/exploration.ts'
+export type { DeviationKind } from './explore/deviation.ts'
+export type { ArbitraryLike, FastCheckLike, Pick } from './explore/pick.ts'
+export { fcSchedule, runChoices, type ArbitraryMaker } from './explore/choices.ts'

@@ -1,11 +1,18 @@
 import { expect, test } from 'vitest'
-import type { Broker, BrokerTopic, MemberListener, Membership } from '../../src/contracts/broker.ts'
+import type {
+  Broker,
+  BrokerTopic,
+  GroupPosition,
+  JoinRequest,
+  MemberListener,
+  Membership,
+} from '../../src/contracts/broker.ts'
 import type { Storage, Table } from '../../src/contracts/storage.ts'
 import type { EmbeddedBroker } from '../../src/embedded/embedded-broker.ts'
 import { isQueueError } from '../../src/errors.ts'
 import { brokerSuite } from '../../src/testing/suites/broker-suite.ts'
 import { runSuite } from '../../src/testing/suites/conformance.ts'
-import { memoryBroker, type BrokerFault } from './subjects.ts'
+import { memoryBroker, spoil, type BrokerFault } from './subjects.ts'
 
 /** A store below the broker that drops what is written to a table. */
 function without(table: Table, what: 'put' | 'remove' = 'put'): BrokerFault {
@@ -58,6 +65,22 @@ function members(change: {
     }
   }
   return { broker }
+}
+
+/** What is asked for at a join changed on its way in. */
+function joins(change: (request: JoinRequest) => JoinRequest): BrokerFault {
+  return methods((broker) => {
+    const join = broker.join.bind(broker)
+    return { join: async (request) => join(change(request)) }
+  })
+}
+
+/** What is told of a group's places changed on its way out. */
+function positions(change: (places: readonly GroupPosition[]) => readonly GroupPosition[]): BrokerFault {
+  return methods((broker) => {
+    const positions = broker.positions.bind(broker)
+    return { positions: (group) => change(positions(group)) }
+  })
 }
 
 /** Methods of the broker itself replaced. */
@@ -161,6 +184,68 @@ const faults: Record<string, { caughtBy: string; fault: BrokerFault }> = {
   'deletes a group under its members': {
     caughtBy: 'a deleted group is forgotten',
     fault: methods(() => ({ deleteGroup: async () => {} })),
+  },
+  'opens a topic whatever its settings are': {
+    caughtBy: 'a topic that exists with other partitions',
+    fault: methods((broker) => {
+      const create = broker.createTopic.bind(broker)
+      return { createTopic: (name, settings) => create(name, broker.topic(name) === undefined ? settings : {}) }
+    }),
+  },
+  'hides its topics': { caughtBy: 'a topic is created once', fault: methods(() => ({ topics: () => [] })) },
+  'forgets changed settings': {
+    caughtBy: 'a changed setting holds at once',
+    fault: topics((topic) => {
+      topic.configure = async () => {}
+    }),
+  },
+  'answers with the offset behind': {
+    caughtBy: 'offsets of a partition are dense',
+    fault: topics((topic) => {
+      const append = topic.append.bind(topic)
+      topic.append = async (record, options) => {
+        const result = await append(record, options)
+        return { ...result, offset: result.offset + 1 }
+      }
+    }),
+  },
+  'makes ids of the offset alone': {
+    caughtBy: 'LOSS-40',
+    fault: topics((topic) => {
+      const fetch = topic.fetch.bind(topic)
+      topic.fetch = async (partition, offset) => {
+        const found = await fetch(partition, offset)
+        return found.kind === 'records' ? { ...found, batch: spoil(found.batch, { idPrefix: '' }) } : found
+      }
+    }),
+  },
+  'begins a group at the earliest offset, asked or not': {
+    caughtBy: 'a new group has to say where it begins',
+    fault: joins((request) => ({ ...request, from: request.from ?? 'earliest' })),
+  },
+  'begins every group at the latest offset': {
+    caughtBy: 'a group begins at the earliest or latest offset',
+    fault: joins((request) => ({ ...request, from: request.from && 'latest' })),
+  },
+  'takes all groups for one': {
+    caughtBy: 'groups are independent',
+    fault: joins((request) => ({ ...request, group: 'g' })),
+  },
+  'forgets the places in topics that a group left': {
+    caughtBy: 'a group may consume several topics',
+    fault: positions((places) => places.filter(({ owner }) => owner !== undefined)),
+  },
+  'does not know who owns a partition': {
+    caughtBy: 'members share the partitions evenly',
+    fault: positions((places) => places.map((place) => ({ ...place, owner: undefined }))),
+  },
+  'does not tell a member that it is over': {
+    caughtBy: 'a member is told when its topic is deleted',
+    fault: members({ listener: () => ({ lost: () => {} }) }),
+  },
+  'says that it is not durable': {
+    caughtBy: 'a durable broker says so',
+    fault: methods(() => ({ capabilities: { durable: false, exactProgress: true } })),
   },
   'says that its progress is not exact': {
     caughtBy: 'exact progress says so',

@@ -327,6 +327,27 @@ const faults: Record<
       },
     }),
   },
+  'begins to count fences at 0': {
+    caughtBy: 'the first to begin acquires the key',
+    changes: (store) => ({
+      begin: async (key, request) => {
+        const found = await store.begin(key, request)
+        return found.outcome === 'acquired' ? { outcome: 'acquired', fence: found.fence - 1 } : found
+      },
+      renew: (key, fence, leaseMs) => store.renew(key, fence + 1, leaseMs),
+      complete: (key, fence, ...rest) => store.complete(key, fence + 1, ...rest),
+      fail: (key, fence, ...rest) => store.fail(key, fence + 1, ...rest),
+      release: (key, fence) => store.release(key, fence + 1),
+    }),
+  },
+  'says that it keeps no results': {
+    caughtBy: "declared 'results' says so",
+    changes: () => ({ capabilities: { durable: true, results: false, transactional: true } }),
+  },
+  'says that it takes part in no transaction': {
+    caughtBy: "declared 'transactional' says so",
+    changes: () => ({ capabilities: { durable: true, results: true, transactional: false } }),
+  },
   'says that it is not durable': {
     caughtBy: "declared 'durable' says so",
     changes: () => ({ capabilities: { durable: false, results: true, transactional: true } }),

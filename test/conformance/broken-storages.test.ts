@@ -131,12 +131,30 @@ const faults: Record<string, { caughtBy: string; changes: (storage: Storage) => 
       },
     }),
   },
+  'is empty when it is opened again': {
+    caughtBy: 'DURA-1:',
+    changes: (storage) => (storage.epoch === 1 ? {} : { range: () => [] }),
+  },
+  'waits for writes that an empty batch has not': {
+    caughtBy: 'an empty batch settles',
+    changes: (storage) => ({
+      commit: (batch) => (batch.size === 0 ? new Promise(() => {}) : storage.commit(batch)),
+    }),
+  },
+  'finds damage where there is none': {
+    caughtBy: 'verify finds nothing',
+    changes: () => ({ verify: async () => ['!'] }),
+  },
+  'knows of a disk that it has not': {
+    caughtBy: 'a store without a disk',
+    changes: () => ({ diskFreeBytes: 1_000_000 }),
+  },
   'says that it made a backup': { caughtBy: 'backup is not supported', changes: () => ({ backup: async () => {} }) },
   'says that it is not durable': { caughtBy: 'says so', changes: () => ({ durable: false }) },
 }
 
 test.each(Object.entries(faults))('a storage that %s is caught', async (_, { caughtBy, changes }) => {
   const subject = memoryStorage((storage) => spoil(storage, changes(storage)))
-  const { failed } = await runSuite(storageSuite(subject), { timeoutMs: 3_000 })
+  const { failed } = await runSuite(storageSuite(subject), { timeoutMs: 1_500 })
   expect(failed.map(({ name }) => name)).toContainEqual(expect.stringContaining(caughtBy))
 })

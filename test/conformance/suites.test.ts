@@ -48,6 +48,13 @@ for (const [title, { full, cases }] of Object.entries(suites)) {
       for (const { skipped } of gated) expect(skipped).toBe(`needs '${flag}', which is not declared`)
     })
 
+    test('fails a subject that can do more than it declares: its users would be told less than the truth', async () => {
+      const undeclared = cases({}).filter(({ requires, skipped }) => requires === undefined && skipped === undefined)
+      const { failed } = await runSuite(undeclared)
+      expect(failed.length).toBeGreaterThan(0)
+      expect(failed.map(({ name }) => name).join()).toMatch(/not (survive|durable|declared)/)
+    })
+
     test('refuses a feature that it does not know, which would skip its cases for ever', () => {
       expect(() => cases({ durabel: true })).toThrow(/feature 'durabel' is unknown; there are durable/)
       expect(() => cases({ durable: 'yes' as never })).toThrow(/'durable' has to be true or false/)

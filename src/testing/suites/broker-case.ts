@@ -18,8 +18,10 @@ import type { CaseTemplate } from './conformance.ts'
  * - `exactProgress`: the finished offsets above the position are kept
  * - `crash`: {@link BrokerUnderTest.crash} works
  */
-export const brokerFeatures = ['durable', 'exactProgress', 'crash'] as const
-export type BrokerFeature = (typeof brokerFeatures)[number]
+export type BrokerFeature = 'durable' | 'exactProgress' | 'crash'
+
+/** All of them, to notice one that is misspelt. */
+export const brokerFeatures: readonly BrokerFeature[] = ['durable', 'exactProgress', 'crash']
 
 /** A broker under test and what belongs to it. */
 export interface BrokerUnderTest {

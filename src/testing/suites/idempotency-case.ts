@@ -13,15 +13,17 @@ import type { CaseTemplate } from './conformance.ts'
  * - `exactTime`: {@link IdempotencyUnderTest.advance} moves time by exactly so much, and it stands still otherwise
  * - `callerClock`: {@link IdempotencyUnderTest.jumpCallerClock} works
  */
-export const idempotencyFeatures = [
+export type IdempotencyFeature = 'durable' | 'results' | 'transactional' | 'shared' | 'exactTime' | 'callerClock'
+
+/** All of them, to notice one that is misspelt. */
+export const idempotencyFeatures: readonly IdempotencyFeature[] = [
   'durable',
   'results',
   'transactional',
   'shared',
   'exactTime',
   'callerClock',
-] as const
-export type IdempotencyFeature = (typeof idempotencyFeatures)[number]
+]
 
 /** An idempotency store under test and what belongs to it. */
 export interface IdempotencyUnderTest {

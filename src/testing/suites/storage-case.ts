@@ -10,8 +10,10 @@ import type { CaseTemplate } from './conformance.ts'
  * - `backup`: `storage.backup` works, and {@link StorageUnderTest.backup} is there
  * - `diskGuard`: the store lies on a disk and knows how much space is left there
  */
-export const storageFeatures = ['durable', 'crash', 'backup', 'diskGuard'] as const
-export type StorageFeature = (typeof storageFeatures)[number]
+export type StorageFeature = 'durable' | 'crash' | 'backup' | 'diskGuard'
+
+/** All of them, to notice one that is misspelt. */
+export const storageFeatures: readonly StorageFeature[] = ['durable', 'crash', 'backup', 'diskGuard']
 
 /** A store under test and what belongs to it. */
 export interface StorageUnderTest {
@@ -21,9 +23,17 @@ export interface StorageUnderTest {
   /** Cuts the power under the latest opening and opens what is left; needed for `crash`. */
   crash?(): Promise<Storage>
   /** Where a copy may go, and how it is opened; needed for `backup`. */
-  readonly backup?: { path(): string; open(path: string): Promise<Storage> }
+  readonly backup?: BackupUnderTest
   /** Releases everything. */
   dispose(): Promise<void>
+}
+
+/** Where the copies of a store under test go. */
+export interface BackupUnderTest {
+  /** A path where nothing is yet. */
+  path(): string
+  /** Opens the copy that lies there. */
+  open(path: string): Promise<Storage>
 }
 
 /** One case of the suite. */
