@@ -11,3 +11,11 @@ export function nativeTimersAreReplaced(): boolean {
   const present = globalThis.setTimeout as typeof globalThis.setTimeout & { clock?: unknown; _isMockFunction?: boolean }
   return present !== setTimeout || 'clock' in present || present._isMockFunction === true
 }
+
+/** Real milliseconds, for budgets only. */
+export const now: () => number = globalThis.performance.now.bind(globalThis.performance)
+
+/** Calls `task` when every promise job that is queued, and those that they queue, have run. */
+export function afterPromiseJobs(task: () => void): void {
+  queueMicrotask(() => nextTick(task))
+}

@@ -63,8 +63,10 @@ export class TestQueue<W = unknown> {
   readonly #patience: Patience
   readonly #drainer: Drainer
   readonly #dispose: () => Promise<void>
-  /** The verb under way. */
+  /** The verb under way, and its end. */
   #verb: string | undefined
+  /** @internal */
+  underWay: Promise<unknown> | undefined
   /** Number of the first event that no verb has counted, and its time. */
   #counted = { seq: 0, at: 0 }
   /** Violations that a verb has thrown already. */
@@ -287,9 +289,10 @@ export class TestQueue<W = unknown> {
     if (name !== 'restart') this.#assertAlive()
     this.#verb = name
     try {
-      await verb()
+      await (this.underWay = verb())
     } finally {
       this.#verb = undefined
+      this.underWay = undefined
     }
     this.#checkInvariants()
     return this.#result()

@@ -1,5 +1,5 @@
 import type { Runtime, Timer } from '../runtime/runtime.ts'
-import { nextTick, queueMicrotask, setImmediate } from './native.ts'
+import { afterPromiseJobs, queueMicrotask, setImmediate } from './native.ts'
 import { TimerQueue, type VirtualTimer } from './timer-queue.ts'
 
 /** Something that could run now. */
@@ -290,11 +290,6 @@ export class VirtualRuntime implements Runtime {
 
 function isForeground(timer: VirtualTimer): boolean {
   return !timer.isBackground
-}
-
-/** Calls `task` when every promise job that is queued, and those that they queue, have run. */
-function afterPromiseJobs(task: () => void): void {
-  queueMicrotask(() => nextTick(task))
 }
 
 function hash(text: string): number {

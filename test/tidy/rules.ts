@@ -47,7 +47,7 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
 const faces = ['src/index.ts', 'src/open.ts']
 
 /** The files through which users come in: the targets of `exports` in package.json. */
-const entryPoint = /^src\/(\w+\/)?index\.ts$/
+const entryPoint = /^src\/((\w+\/)?index|testing\/(vitest|jest))\.ts$/
 
 export function roomOf(path: string): string {
   if (faces.includes(path)) return 'face'

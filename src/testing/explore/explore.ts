@@ -1,0 +1,243 @@
+import { now as realNow } from '../native.ts'
+import { refuseFakeTimers, storeOf } from '../open-test.ts'
+import { TestError } from '../test-error.ts'
+import { candidatesOf, type Candidate } from './candidates.ts'
+import { deviationKinds, type Deviation, type DeviationKind } from './deviation.ts'
+import type { ExploreOptions, ExploreReport } from './exploration.ts'
+import { RandomStrategy } from './random-strategy.ts'
+import { failureText, firstDifference, guaranteeText } from './report.ts'
+import { runSchedule, type RunPlan, type RunResult } from './run.ts'
+import { shrink } from './shrink.ts'
+import { decodeToken, replayVariable } from './token.ts'
+
+/** One in so many passing runs is run again, to see that it gives the same history. */
+const sampleEvery = 50
+const defaultMs = 3_000
+
+/**
+ * Runs a scenario under many schedules and faults, and fails with the smallest one that breaks it.
+ *
+ * First the plain run; then every single departure from it; then every pair of them; then random schedules until the budget
+ * is spent. After the faults of a run have ended everything must drain. Whatever fails is run again, made small, and told
+ * as a story with a token that repeats it.
+ *
+ * @throws `EXPLORATION_FAILED`; `NOT_DETERMINISTIC` when a schedule gives two histories; `IMPURE` when a handler waits for
+ * something outside without `context.external`; `DIVERGED` and `REPLAY_TOKEN` in a replay
+ */
+export async function explore<W>(options: ExploreOptions<W>): Promise<ExploreReport> {
+  refuseFakeTimers()
+  const token = process.env[replayVariable]
+  const exploration = new Exploration(options)
+  if (token !== undefined && token !== '') {
+    const replay = decodeToken(token)
+    if (replay.name === exploration.name) return exploration.replay(replay)
+  }
+  return exploration.explore()
+}
+
+class Exploration<W> {
+  readonly name: string
+  readonly #options: ExploreOptions<W>
+  readonly #store: 'memory' | 'lmdb-tmp'
+  readonly #seed: number
+  readonly #kinds: ReadonlySet<DeviationKind>
+  readonly #startedAt = realNow()
+  readonly #endsAt: number
+  readonly #mostRuns: number
+  readonly #seen = new Set<number>()
+  readonly #landed = new Map<string, number>()
+  readonly #reached = new Set<string>()
+  #runs = 0
+  /** A level was cut short by the budget. */
+  #singles = { done: 0, isComplete: false }
+  #pairs = { done: 0, isComplete: false }
+  #random = 0
+
+  constructor(options: ExploreOptions<W>) {
+    this.#options = options
+    this.name = options.name ?? 'explore'
+    this.#seed = options.seed ?? 1
+    this.#store = storeOf(options)
+    const unknown = (options.faults ?? []).find((kind) => !deviationKinds.includes(kind))
+    if (unknown !== undefined) {
+      throw new TestError('INVALID_OPTION', `faults has ${String(unknown)}; allowed is ${deviationKinds.join(', ')}`)
+    }
+    this.#kinds = new Set(options.faults ?? deviationKinds)
+    this.#mostRuns = options.budget?.runs ?? Infinity
+    this.#endsAt = this.#startedAt + (options.budget?.ms ?? (options.budget?.runs === undefined ? defaultMs : Infinity))
+  }
+
+  async explore(): Promise<ExploreReport> {
+    await this.#run({ seed: this.#seed, isGated: false, deviations: [] })
+    const singles = await this.#firstLevel()
+    if (this.#singles.isComplete) await this.#secondLevel(singles)
+    await this.#thirdLevel()
+    return this.#finish()
+  }
+
+  /** Runs what a token says, and nothing else. */
+  async replay(replay: { seed: number; isGated: boolean; deviations: readonly Deviation[] }): Promise<ExploreReport> {
+    const result = await runSchedule(this.#options, { ...replay }, this.#store)
+    const [diverged] = result.schedule.diverged
+    if (diverged !== undefined) throw new TestError('DIVERGED', `the replay diverged ${diverged}`)
+    const [unused] = result.schedule.unused
+    if (unused !== undefined && result.failure === undefined) {
+      throw new TestError(
+        'DIVERGED',
+        `the replay never came to "${unused.at}" for the ${unused.nth}. time: the code has changed`,
+      )
+    }
+    this.#runs++
+    if (result.failure) throw this.#failed(result, 0, result.schedule.taken.length, 0, 0)
+    return this.#finish()
+  }
+
+  /** Every single departure from the plain run, where handlers begin and end as they are chosen, and where they do not. */
+  async #firstLevel(): Promise<{ isGated: boolean; candidate: Candidate }[]> {
+    const found: { isGated: boolean; candidate: Candidate }[] = []
+    for (const isGated of [true, false]) {
+      const base = await this.#run({ seed: this.#seed, isGated, deviations: [], isRecording: true })
+      const candidates = candidatesOf(base.schedule, this.#kinds)
+      // Without gates only faults are left to choose: the order of what can run is that of the engine.
+      const chosen = isGated ? candidates : candidates.filter(({ kind }) => kind !== 'schedule')
+      for (const candidate of chosen) found.push({ isGated, candidate })
+    }
+    for (const { isGated, candidate } of found) {
+      if (this.#isSpent) return found
+      await this.#run({ seed: this.#seed, isGated, deviations: [candidate.deviation] })
+      this.#singles.done++
+    }
+    this.#singles.isComplete = true
+    return found
+  }
+
+  /** Every pair: each single departure once more, recorded, and each that comes after it in that run. */
+  async #secondLevel(singles: readonly { isGated: boolean; candidate: Candidate }[]): Promise<void> {
+    for (const index of shuffled(singles.length, this.#seed)) {
+      const { isGated, candidate } = singles[index]!
+      const first = await this.#run({
+        seed: this.#seed,
+        isGated,
+        deviations: [candidate.deviation],
+        isRecording: true,
+      })
+      for (const { deviation, moment } of candidatesOf(first.schedule, this.#kinds)) {
+        if (moment < candidate.moment) continue
+        if (this.#isSpent) return
+        await this.#run({ seed: this.#seed, isGated, deviations: [candidate.deviation, deviation] })
+        this.#pairs.done++
+      }
+    }
+    this.#pairs.isComplete = true
+  }
+
+  async #thirdLevel(): Promise<void> {
+    for (let round = 1; !this.#isSpent; round++) {
+      const seed = (this.#seed + Math.imul(round, 0x9e3779b1)) >>> 0
+      const strategy = new RandomStrategy(seed, this.#kinds)
+      const inputs = round % 2 === 0 ? this.#seed : seed
+      await this.#run({ seed: inputs, isGated: round % 4 !== 0, deviations: [], strategy })
+      this.#random++
+    }
+  }
+
+  get #isSpent(): boolean {
+    return this.#runs >= this.#mostRuns || realNow() >= this.#endsAt
+  }
+
+  async #run(plan: RunPlan): Promise<RunResult> {
+    const result = await runSchedule(this.#options, plan, this.#store)
+    this.#runs++
+    this.#seen.add(result.fingerprint)
+    for (const name of result.reached) this.#reached.add(name)
+    for (const deviation of result.schedule.taken) {
+      const kind = deviation.kind === 'fault' ? deviation.fault.kind : 'schedule'
+      this.#landed.set(kind, (this.#landed.get(kind) ?? 0) + 1)
+    }
+    if (result.impure.length > 0) {
+      throw new TestError(
+        'IMPURE',
+        `these handlers wait for something outside of the test: ${result.impure.join(', ')}; wrap it in context.external(label, call), or pass something that answers at once`,
+      )
+    }
+    if (result.failure) await this.#fail(result)
+    else if (this.#runs % sampleEvery === 1) await this.#same(result)
+    return result
+  }
+
+  /** A run and its repetition have to be equal, else neither says anything. */
+  async #same(result: RunResult): Promise<RunResult> {
+    const { seed, isGated } = result.plan
+    const repeated = await runSchedule(this.#options, { seed, isGated, deviations: result.schedule.taken }, this.#store)
+    this.#runs++
+    if (repeated.fingerprint === result.fingerprint) return repeated
+    const difference = firstDifference(result.timeline('all'), repeated.timeline('all'))
+    throw new TestError(
+      'NOT_DETERMINISTIC',
+      `the same schedule gave two histories: something decides by real time, chance or order outside of the test\n${difference}`,
+    )
+  }
+
+  async #fail(result: RunResult): Promise<never> {
+    const foundIn = this.#runs
+    await this.#same(result)
+    const { seed, isGated } = result.plan
+    const startedAt = realNow()
+    const shrunk = await shrink(result, (deviations) =>
+      runSchedule(this.#options, { seed, isGated, deviations }, this.#store),
+    )
+    throw this.#failed(shrunk.result, foundIn, result.schedule.taken.length, shrunk.runs, realNow() - startedAt)
+  }
+
+  #failed(result: RunResult, foundIn: number, before: number, runs: number, ms: number): TestError {
+    const text = failureText(result, { name: this.name, foundIn, before, runs, ms })
+    return Object.assign(new TestError('EXPLORATION_FAILED', text, { cause: result.failure!.cause }), {
+      deviations: result.schedule.taken,
+      runs: foundIn,
+      broken: result.failure!.what,
+    })
+  }
+
+  #finish(): ExploreReport {
+    const unreached = Object.keys(this.#options.sometimes ?? {}).filter((name) => !this.#reached.has(name))
+    if (unreached.length > 0) {
+      throw new TestError(
+        'EXPLORATION_FAILED',
+        `explore: sometimes ${unreached.join(', ')} never held in ${this.#runs} schedules: the exploration does not get there`,
+      )
+    }
+    const facts = {
+      schedules: this.#runs,
+      distinct: this.#seen.size,
+      depth: depthOf(this.#singles.isComplete, this.#pairs.isComplete),
+      singles: this.#singles,
+      pairs: this.#pairs,
+      random: this.#random,
+      landed: Object.fromEntries(this.#landed),
+      seed: this.#seed,
+      elapsedMs: Math.round(realNow() - this.#startedAt),
+    }
+    const guarantee = guaranteeText(facts, this.name)
+    const { report } = this.#options
+    if (report) report(guarantee)
+    else process.stdout.write(`${guarantee}\n`)
+    return { ...facts, guarantee }
+  }
+}
+
+function depthOf(singles: boolean, pairs: boolean): 0 | 1 | 2 {
+  if (!singles) return 0
+  return pairs ? 2 : 1
+}
+
+/** Every index once, in an order that the seed gives. */
+function shuffled(length: number, seed: number): number[] {
+  const list = Array.from({ length }, (_, index) => index)
+  let state = seed | 1
+  for (let i = length - 1; i > 0; i--) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
+    const j = state % (i + 1)
+    ;[list[i], list[j]] = [list[j]!, list[i]!]
+  }
+  return list
+}

@@ -1,0 +1,47 @@
+import type { LogSnapshot } from '../history.ts'
+
+/** Which offsets of a partition are known to exist, and of which key they are. */
+export class LogOffsets {
+  /** Everything below may have been removed. */
+  trimmed = 0
+  /** In order, without those that a later crash took away. */
+  readonly all: number[] = []
+  readonly #known = new Set<number>()
+  readonly #byKey = new Map<string, number[]>()
+
+  has(offset: number): boolean {
+    return this.#known.has(offset)
+  }
+
+  /** Offsets of a key, in order. */
+  ofKey(key: string): readonly number[] {
+    return this.#byKey.get(key) ?? []
+  }
+
+  add(offset: number, key: string | undefined): void {
+    if (this.#known.has(offset)) return
+    this.#known.add(offset)
+    insert(this.all, offset)
+    if (key === undefined) return
+    const offsets = this.#byKey.get(key)
+    if (offsets === undefined) this.#byKey.set(key, [offset])
+    else insert(offsets, offset)
+  }
+
+  /** Takes what the store holds for what there is. */
+  reset({ start, records }: LogSnapshot): void {
+    this.trimmed = start
+    this.all.length = 0
+    this.#known.clear()
+    this.#byKey.clear()
+    for (const { offset, key } of records) this.add(offset, key)
+  }
+}
+
+/** Nearly always at the end: acknowledgements of one partition come nearly in order. */
+function insert(offsets: number[], offset: number): void {
+  let index = offsets.length
+  while (index > 0 && offsets[index - 1]! > offset) index--
+  if (index === offsets.length) offsets.push(offset)
+  else offsets.splice(index, 0, offset)
+}

@@ -1,0 +1,113 @@
+import type { HistoryEvent } from '../history.ts'
+import { CallOutcomes } from './call-outcomes.ts'
+import { FinishedOffsets } from './finished-offsets.ts'
+import type { EventChecks, Invariant } from './invariant.ts'
+import { Members } from './members.ts'
+import { OwnedPlace, OwnedPlaces } from './owned-places.ts'
+import { placeText } from './place-map.ts'
+
+class RepeatPlace extends OwnedPlace {
+  readonly durable = new FinishedOffsets()
+  /** Done, and nothing happened since that may have lost it. */
+  readonly done = new Set<number>()
+}
+
+/** What is finished is not handed out again. */
+export const noRepeat: Invariant = {
+  name: 'no-repeat',
+  about:
+    'A finished message is handed out again only after a seek, or when it was not settled before a crash or an abandon.',
+  begin: () => new NoRepeat().checks,
+}
+
+class NoRepeat {
+  readonly #members = new Members()
+  readonly #places = new OwnedPlaces(() => new RepeatPlace())
+  readonly #outcomes = new CallOutcomes(this.#members, ({ group, topic, partition, offset }, isFinished) => {
+    if (isFinished) this.#places.at(group, topic, partition).done.add(offset)
+  })
+  /** Settlements under way. */
+  readonly #settling = new Map<number, HistoryEvent<'settle'>>()
+  readonly #owners = this.#places.follow((place) => place.done.clear())
+
+  readonly checks: EventChecks = {
+    ...this.#owners,
+    joined: this.#members.joined,
+    granted: (event) => {
+      const place = this.#places.granted(event)
+      if (place.isKnown) return
+      place.isKnown = true
+      place.since = event.seq
+      place.durable.reset(event.position)
+    },
+    left: (event) => {
+      if (event.abandoned) this.#outcomes.forget(event.group, event.member)
+      this.#owners.left(event)
+    },
+    lost: (event) => {
+      this.#outcomes.forget(event.group, event.member)
+      this.#owners.lost(event)
+    },
+    sought: ({ group, topic, partition, position, seq }) => {
+      const place = this.#places.at(group, topic, partition)
+      place.isKnown = true
+      place.since = seq
+      place.durable.reset(position)
+      place.done.clear()
+    },
+    deliver: (event) => {
+      if (event.isDuplicate) return
+      this.#outcomes.deliver(event)
+      const { group, topic, partition, offset } = event
+      const place = this.#places.at(group, topic, partition)
+      if (place.isKnown && place.durable.has(offset)) {
+        return `${group}: ${placeText(event)} was handed out although it is finished for good`
+      }
+      if (!place.done.delete(offset)) return
+      return `${group}: ${placeText(event)} was handed out again although it is done`
+    },
+    done: this.#outcomes.done,
+    error: this.#outcomes.error,
+    settle: (event) => {
+      this.#settling.set(event.settlement, event)
+    },
+    settled: ({ settlement }) => this.#settled(settlement),
+    unsettled: ({ settlement }) => {
+      this.#settling.delete(settlement)
+    },
+    crash: (event) => {
+      this.#endLife()
+      this.#owners.crash(event)
+    },
+    snapshot: (event) => {
+      if (event.reason === 'restart') this.#restart(event)
+    },
+  }
+
+  #settled(settlement: number): void {
+    const event = this.#settling.get(settlement)
+    if (event === undefined) return
+    this.#settling.delete(settlement)
+    for (const { topic, partition, finished } of event.partitions) {
+      const place = this.#places.at(event.group, topic, partition)
+      // The group was moved meanwhile: what was finished before counts no more.
+      if (place.isKnown && event.seq > place.since) place.durable.addPairs(finished)
+    }
+  }
+
+  #endLife(): void {
+    this.#outcomes.forgetAll()
+    this.#settling.clear()
+  }
+
+  #restart({ life, seq, progress }: HistoryEvent<'snapshot'>): void {
+    this.#endLife()
+    this.#places.endLives(life, (place) => place.done.clear())
+    for (const { group, topic, partition, position, finishedAbove } of progress) {
+      const place = this.#places.at(group, topic, partition)
+      place.isKnown = true
+      place.since = seq
+      place.durable.reset(position, finishedAbove)
+    }
+  }
+}
