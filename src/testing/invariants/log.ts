@@ -1,4 +1,4 @@
-import type { Delivery, HistoryEvent, LogSnapshot } from '../history.ts'
+import type { HistoryEvent, LogSnapshot } from '../history.ts'
 import type { EventChecks, Invariant } from './invariant.ts'
 import { PartitionMap, placeText } from './place-map.ts'
 import { isSameValue } from './same-value.ts'
@@ -91,8 +91,7 @@ class Log {
   #look({ reason, logs }: HistoryEvent<'snapshot'>): string | undefined {
     let text: string | undefined
     for (const snapshot of logs) {
-      const difference = this.#compare(snapshot)
-      text ??= difference
+      text = this.#compare(snapshot) ?? text
     }
     if (reason !== 'restart') return text
     const gone = new Set<Send>()
@@ -108,7 +107,7 @@ class Log {
     return text
   }
 
-  /** Explains every record of a log by a send, in the order of both. */
+  /** Explains every record by a send, in the order of both. */
   #compare({ topic, partition, start, end, records }: LogSnapshot): string | undefined {
     const { at, pending } = this.#logs.at(topic, partition)
     const where = `${topic}[${partition}]`
@@ -186,7 +185,7 @@ function firstLike(pending: ReadonlyMap<number, Send>, key: string | undefined, 
 function levelOf(pending: ReadonlyMap<number, Send>, seen: Shown): Send['acks'] | undefined {
   let level: Send['acks'] | undefined
   for (const sent of pending.values()) {
-    if (sent.key !== seen.key || (seen.kind === 'start' && !isSameValue(sent.value, seen.value))) continue
+    if (differenceOf(sent, seen) !== undefined) continue
     if (level !== undefined && sent.acks !== level) return undefined
     level = sent.acks
   }
@@ -194,11 +193,8 @@ function levelOf(pending: ReadonlyMap<number, Send>, seen: Shown): Send['acks'] 
 }
 
 function differenceOf(sent: Send, seen: Shown): string | undefined {
-  if (sent.key !== seen.key) return `${describe(seen)} was handed out, but was sent with key ${sent.key}`
+  const what = seen.kind === 'deliver' ? 'was handed out' : 'was handled'
+  if (sent.key !== seen.key) return `${seen.group}: ${placeText(seen)} ${what}, but was sent with key ${sent.key}`
   if (seen.kind === 'deliver' || isSameValue(sent.value, seen.value)) return undefined
-  return `${describe(seen)} was handed out with another value than was sent`
-}
-
-function describe(seen: Delivery): string {
-  return `${seen.group}: ${placeText(seen)}`
+  return `${seen.group}: ${placeText(seen)} ${what} with another value than was sent`
 }
