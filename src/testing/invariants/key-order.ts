@@ -1,4 +1,4 @@
-import type { HistoryEvent } from '../history.ts'
+import type { Delivery, HistoryEvent } from '../history.ts'
 import { CallOutcomes } from './call-outcomes.ts'
 import { FinishedOffsets } from './finished-offsets.ts'
 import type { EventChecks, Invariant } from './invariant.ts'
@@ -52,17 +52,13 @@ class KeyOrder {
   readonly #members = new Members()
   readonly #logs = new PartitionMap(() => new LogOffsets())
   readonly #places = new OwnedPlaces(() => new OrderedPlace())
-  readonly #outcomes = new CallOutcomes(
-    this.#members,
-    ({ group, topic, partition, key, offset, member }, isFinished) => {
-      const place = this.#places.at(group, topic, partition)
-      place.live.delete(offset)
-      if (isFinished) return place.done.add(offset)
-      // It comes again, and what was behind it in the same call too.
-      const lane = place.lane(this.#members.ordering(group, member) === 'partition' ? undefined : key)
-      lane.highest = Math.min(lane.highest, offset)
-    },
-  )
+  readonly #outcomes = new CallOutcomes(this.#members, (message, isFinished) => {
+    const { group, topic, partition, offset } = message
+    const place = this.#places.at(group, topic, partition)
+    place.live.delete(offset)
+    if (isFinished) place.done.add(offset)
+    else this.#comesAgain(message)
+  })
   readonly #owners = this.#places.follow((place) => place.restart())
 
   readonly checks: EventChecks = {
@@ -103,7 +99,11 @@ class KeyOrder {
     gap: ({ group, topic, partition, from, to }) => this.#places.at(group, topic, partition).done.addRange(from, to),
     deliver: (event) => (event.isDuplicate ? undefined : this.#deliver(event)),
     done: this.#outcomes.done,
-    error: this.#outcomes.error,
+    error: (event) => {
+      this.#outcomes.error(event)
+      // The engine sees the outcome of the duplicate, which fails what was done.
+      if (event.isDuplicate) this.#comesAgain(event)
+    },
     crash: (event) => {
       this.#outcomes.forgetAll()
       this.#owners.crash(event)
@@ -111,6 +111,13 @@ class KeyOrder {
     snapshot: (event) => {
       if (event.reason === 'restart') this.#restart(event)
     },
+  }
+
+  /** The message comes again, and what was behind it in the same call too. */
+  #comesAgain({ group, member, topic, partition, offset, key }: Delivery): void {
+    const isWhole = this.#members.ordering(group, member) === 'partition'
+    const lane = this.#places.at(group, topic, partition).lane(isWhole ? undefined : key)
+    lane.highest = Math.min(lane.highest, offset)
   }
 
   #deliver(event: HistoryEvent<'deliver'>): string | undefined {

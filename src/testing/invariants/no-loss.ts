@@ -48,9 +48,9 @@ class NoLoss {
     },
     'topic:created': ({ topic }) => this.#forget(topic),
     'topic:deleted': ({ topic }) => this.#forget(topic),
+    // A send without an answer may turn out to be there after the restart, and is acknowledged then.
     crash: () => {
       this.#mayLose = true
-      this.#sends.clear()
     },
     'store:failed': () => {
       this.#mayLose = true

@@ -67,7 +67,11 @@ class NoRepeat {
       return `${group}: ${placeText(event)} was handed out again although it is done`
     },
     done: this.#outcomes.done,
-    error: this.#outcomes.error,
+    error: (event) => {
+      if (!event.isDuplicate) return this.#outcomes.error(event)
+      // The engine sees the outcome of the duplicate, which fails what was done and what is behind it.
+      this.#places.of(event.group)?.forEach(({ done }) => done.clear())
+    },
     settle: (event) => {
       this.#settling.set(event.settlement, event)
     },

@@ -108,6 +108,17 @@ describe('key-order', () => {
   })
 })
 
+test('a duplicate that fails fails its message, and what is behind it in its array', () => {
+  const single = new Story().begin().handle([0]).deliver(0, { isDuplicate: true }).fail(0, 0).deliver(0, { attempt: 2 })
+  single.done(0).isLegal()
+  const story = new Story().begin({ batchMax: 4 })
+  const both = [0, 2]
+  for (const offset of both) story.deliver(offset, { call: 500 })
+  for (const offset of both) story.done(offset)
+  for (const offset of both) story.deliver(offset, { call: 500, isDuplicate: true })
+  story.fail(0, 0).done(2).deliver(0, { call: 501, attempt: 2 }).deliver(2, { call: 501 }).isLegal()
+})
+
 describe('no-overlap', () => {
   test('the same key again, when the first call has ended', () => {
     new Story().begin().deliver(0).fail(0, 0).deliver(0, { attempt: 2 }).done(0).deliver(2).isLegal()
