@@ -3,7 +3,7 @@ import type { HistoryEvent } from './history.ts'
 import type { Inspection } from './inspect.ts'
 import type { Simulation } from './simulation/simulation.ts'
 import { TestError } from './test-error.ts'
-import type { VerbResult } from './test-queue.ts'
+import type { VerbResult } from './verb-result.ts'
 
 /** How far {@link TestQueue.drain} goes. */
 export interface DrainOptions {

@@ -40,7 +40,8 @@ export {
   type Wire,
   type WireContext,
 } from './open-test.ts'
-export { TestQueue, type NextResult, type VerbResult } from './test-queue.ts'
+export { TestQueue } from './test-queue.ts'
+export type { NextResult, VerbResult } from './verb-result.ts'
 export type { Clock } from './clock.ts'
 export type { DrainOptions } from './drainer.ts'
 export type { Duration } from './duration.ts'

@@ -11,7 +11,7 @@ import { TemporaryDisk } from './simulation/temporary-disk.ts'
 import { TestError } from './test-error.ts'
 import { TestQueue } from './test-queue.ts'
 import { testClock } from './test-clock.ts'
-import { nativeTimersAreReplaced } from './native.ts'
+import { areTimersFaked, environmentVariable, instantOf } from './real-loop.ts'
 
 /** What a wiring gets beside the queue. */
 export interface WireContext {
@@ -110,14 +110,14 @@ export function simulationOptions<W>(
 
 /** @internal */
 export function storeOf({ store }: { readonly store?: TestStore }): TestStore {
-  const chosen = store ?? process.env['LANEMQ_TEST_STORE'] ?? 'memory'
+  const chosen = store ?? environmentVariable('LANEMQ_TEST_STORE') ?? 'memory'
   if (chosen === 'memory' || chosen === 'lmdb-tmp') return chosen
   throw new TestError('INVALID_OPTION', `store is ${chosen}; allowed is 'memory' or 'lmdb-tmp'`)
 }
 
 /** @internal */
 export function refuseFakeTimers(): void {
-  if (!nativeTimersAreReplaced()) return
+  if (!areTimersFaked()) return
   throw new TestError(
     'FAKE_TIMERS',
     'fake timers are installed: this kit has a clock of its own, and code that waits on a faked global would hang; uninstall them (vi.useRealTimers(), jest.useRealTimers(), clock.restore()) and give the wiring the clock from its second argument',
@@ -134,7 +134,7 @@ function refuseOwnTimers(before: number): void {
 }
 
 function instant(start: Date | string | number): number {
-  const ms = typeof start === 'number' ? start : new Date(start).getTime()
+  const ms = instantOf(start)
   if (Number.isSafeInteger(ms) && ms >= 0) return ms
   throw new TestError(
     'INVALID_OPTION',

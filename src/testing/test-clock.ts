@@ -1,8 +1,7 @@
 import { clockOf, type Clock } from './clock.ts'
-import { showDuration } from './duration.ts'
-import { setImmediate } from './native.ts'
+import { nextTurn } from './real-loop.ts'
 import type { Simulation } from './simulation/simulation.ts'
-import { durationMs } from './duration.ts'
+import { durationMs, showDuration } from './duration.ts'
 import { TestError } from './test-error.ts'
 
 /** Turns of the real event loop in which the body of a test may call a verb after it began to sleep. */
@@ -38,7 +37,7 @@ export function testClock(simulation: Simulation): Clock {
 /** True when the body of the test does nothing for a while that could move time. */
 async function watch(simulation: Simulation, isOver: () => boolean): Promise<boolean> {
   for (let turn = 0; turn < patienceTurns; turn++) {
-    await new Promise((resolve) => setImmediate(resolve))
+    await new Promise<void>(nextTurn)
     if (isOver() || simulation.runtime.isDriven) return false
   }
   return simulation.outside.pending === 0

@@ -10,43 +10,11 @@ import type { History } from './history.ts'
 import { Inspection, type GroupView, type TopicView } from './inspect.ts'
 import { mermaid } from './mermaid.ts'
 import { Patience } from './patience.ts'
+import { instantOf, isoText } from './real-loop.ts'
 import type { Simulation } from './simulation/simulation.ts'
 import { TestError } from './test-error.ts'
 import { timeline, timelineJson, type TimelineOptions } from './timeline.ts'
-
-/** What a verb did, counted since the verb before it. */
-export interface VerbResult {
-  /**
-   * - `empty`: nothing is left to do
-   * - `waiting`: what is left waits for a time: a retry, a sleep
-   * - `parked`: what is left is stopped or paused, and goes on only when it is told to
-   * - `external`: a handler waits for something outside of the test
-   */
-  readonly idle: 'empty' | 'waiting' | 'parked' | 'external'
-  /** Messages that were handed out. */
-  readonly attempts: number
-  /** Those of them that had failed before. */
-  readonly retried: number
-  /** Messages that were given up. */
-  readonly dead: number
-  /** What handlers threw, in order. */
-  readonly errors: readonly unknown[]
-  /** Virtual time that passed, in milliseconds. */
-  readonly elapsedMs: number
-  /** Things that come back for ever, and that nobody waits for: see {@link Clock.every}. */
-  readonly recurring: number
-  /** Handlers that have not ended, in words. */
-  readonly running: readonly string[]
-}
-
-/** The next thing that waits for its time. */
-export interface NextResult extends VerbResult {
-  readonly kind: 'retry' | 'sleep'
-  /** In words: `retry billing`. */
-  readonly label: string
-  /** When it was due, in virtual milliseconds since the test began. */
-  readonly at: number
-}
+import type { NextResult, VerbResult } from './verb-result.ts'
 
 /** Timers that stand for messages or for code of the test, by the first word of their label. */
 const messageTimers = ['retry', 'sleep'] as const
@@ -149,7 +117,7 @@ export class TestQueue<W = unknown> {
     const until = instantOf(time)
     const ms = until - runtime.now()
     if (!(ms >= 0)) {
-      const now = new Date(runtime.now()).toISOString()
+      const now = isoText(runtime.now())
       throw new TestError('INVALID_OPTION', `advanceTo: time is ${String(time)}; allowed is a time from ${now} on`)
     }
     return this.#asVerb('advanceTo', () => runtime.advance(ms))
@@ -328,9 +296,4 @@ export class TestQueue<W = unknown> {
     const { point } = this.#simulation.history.of('crash').at(-1)!
     throw new TestError('CRASHED', `the process crashed (${point}): restart() begins the next one`)
   }
-}
-
-function instantOf(time: Date | string | number): number {
-  if (typeof time === 'number') return time
-  return typeof time === 'string' ? Date.parse(time) : time.getTime()
 }

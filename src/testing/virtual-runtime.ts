@@ -1,5 +1,5 @@
 import type { Runtime, Timer } from '../runtime/runtime.ts'
-import { afterPromiseJobs, queueMicrotask, setImmediate } from './native.ts'
+import { afterPromiseJobs, asPromiseJob, nextTurn } from './real-loop.ts'
 import { TimerQueue, type VirtualTimer } from './timer-queue.ts'
 
 /** Something that could run now. */
@@ -82,7 +82,7 @@ export class VirtualRuntime implements Runtime {
   }
 
   soon(_label: string, task: () => void): void {
-    queueMicrotask(() => {
+    asPromiseJob(() => {
       try {
         task()
       } catch (error) {
@@ -201,7 +201,7 @@ export class VirtualRuntime implements Runtime {
   #wake(): void {
     if (!this.#options.autorun || this.#isWoken || this.#verbs > 0 || this.#loop !== undefined) return
     this.#isWoken = true
-    setImmediate(() => {
+    nextTurn(() => {
       this.#isWoken = false
       if (this.#verbs === 0) void this.#run().catch((error: unknown) => this.#throw(error))
     })
@@ -230,7 +230,7 @@ export class VirtualRuntime implements Runtime {
         this.#perform(action, next)
       }
       const next = (): void => {
-        if (ran % tasksPerTurn === tasksPerTurn - 1) setImmediate(step)
+        if (ran % tasksPerTurn === tasksPerTurn - 1) nextTurn(step)
         else afterPromiseJobs(step)
       }
       next()
@@ -278,7 +278,7 @@ export class VirtualRuntime implements Runtime {
 
   async #outside(): Promise<boolean> {
     if (this.#options.outside) return this.#options.outside()
-    await new Promise((resolve) => setImmediate(resolve))
+    await new Promise<void>(nextTurn)
     return this.#ready.length > 0 || this.#timers.isDue(this.#monotonic)
   }
 

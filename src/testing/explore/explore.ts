@@ -1,4 +1,4 @@
-import { now as realNow } from '../native.ts'
+import { environmentVariable, print, realMs } from '../real-loop.ts'
 import { refuseFakeTimers, storeOf } from '../open-test.ts'
 import { TestError } from '../test-error.ts'
 import { candidatesOf, type Candidate } from './candidates.ts'
@@ -26,7 +26,7 @@ const defaultMs = 3_000
  */
 export async function explore<W>(options: ExploreOptions<W>): Promise<ExploreReport> {
   refuseFakeTimers()
-  const token = process.env[replayVariable]
+  const token = environmentVariable(replayVariable)
   const exploration = new Exploration(options)
   if (token !== undefined && token !== '') {
     const replay = decodeToken(token)
@@ -41,7 +41,7 @@ class Exploration<W> {
   readonly #store: 'memory' | 'lmdb-tmp'
   readonly #seed: number
   readonly #kinds: ReadonlySet<DeviationKind>
-  readonly #startedAt = realNow()
+  readonly #startedAt = realMs()
   readonly #endsAt: number
   readonly #mostRuns: number
   readonly #seen = new Set<number>()
@@ -142,7 +142,7 @@ class Exploration<W> {
   }
 
   get #isSpent(): boolean {
-    return this.#runs >= this.#mostRuns || realNow() >= this.#endsAt
+    return this.#runs >= this.#mostRuns || realMs() >= this.#endsAt
   }
 
   async #run(plan: RunPlan): Promise<RunResult> {
@@ -182,11 +182,11 @@ class Exploration<W> {
     const foundIn = this.#runs
     await this.#same(result)
     const { seed, isGated } = result.plan
-    const startedAt = realNow()
+    const startedAt = realMs()
     const shrunk = await shrink(result, (deviations) =>
       runSchedule(this.#options, { seed, isGated, deviations }, this.#store),
     )
-    throw this.#failed(shrunk.result, foundIn, result.schedule.taken.length, shrunk.runs, realNow() - startedAt)
+    throw this.#failed(shrunk.result, foundIn, result.schedule.taken.length, shrunk.runs, realMs() - startedAt)
   }
 
   #failed(result: RunResult, foundIn: number, before: number, runs: number, ms: number): TestError {
@@ -215,12 +215,12 @@ class Exploration<W> {
       random: this.#random,
       landed: Object.fromEntries(this.#landed),
       seed: this.#seed,
-      elapsedMs: Math.round(realNow() - this.#startedAt),
+      elapsedMs: Math.round(realMs() - this.#startedAt),
     }
     const guarantee = guaranteeText(facts, this.name)
     const { report } = this.#options
     if (report) report(guarantee)
-    else process.stdout.write(`${guarantee}\n`)
+    else print(guarantee)
     return { ...facts, guarantee }
   }
 }

@@ -1,6 +1,6 @@
 import { clockOf } from '../clock.ts'
 import { defaultInvariants } from '../invariants/all.ts'
-import { afterPromiseJobs } from '../native.ts'
+import { afterPromiseJobs, instantOf } from '../real-loop.ts'
 import type { HistoryEvent } from '../history.ts'
 import { memoryStorage } from '../simulation/crashable-storage.ts'
 import { Simulation } from '../simulation/simulation.ts'
@@ -60,7 +60,7 @@ export async function runSchedule<W>(
   const simulation = new Simulation({
     wire: (mq, life) => options.wire(mq, { clock: clockOf(life), life: life.number }),
     openStorage: (life) => disk?.open(life) ?? memoryStorage(life.runtime),
-    start: options.start === undefined ? undefined : new Date(options.start).getTime(),
+    start: options.start === undefined ? undefined : instantOf(options.start),
     seed: plan.seed,
     queue: options.queue,
     invariants: options.invariants === undefined ? defaultInvariants : [...defaultInvariants, ...options.invariants],

@@ -8,21 +8,28 @@ import type { ConsumedTopic } from '../../dispatch/partition-intake.ts'
 import type { EventHub } from '../../events.ts'
 import type { SendResult } from '../../message.ts'
 import type { WriteList } from '../../storage/write-list.ts'
-import type { HistoryEvents, HistoryKind } from '../history.ts'
-import { commitPoint } from './commit-content.ts'
+import type { History, HistoryEvents, HistoryKind } from '../history.ts'
+import type { VirtualRuntime } from '../virtual-runtime.ts'
+import { commitPoint, type StoreNames } from './commit-content.ts'
 import { LifeRuntime } from './life-runtime.ts'
 import type { SimulatedMember } from './member.ts'
-import { never, observeBroker } from './observed-broker.ts'
-import { observeHandler, type RunningCall } from './observed-handler.ts'
-import type { Simulation } from './simulation.ts'
 import type { CrashableStorage } from './crashable-storage.ts'
+import { observeBroker } from './observed-broker.ts'
+import { observeHandler } from './observed-handler.ts'
+import { never, type ObservedLife, type ObservingSimulation, type OpenSend } from './observed-life.ts'
+import type { RunningCall } from './running-call.ts'
 
-/** A send whose outcome its caller does not know yet. */
-export type OpenSend = HistoryEvents['send']
+/** What a life needs of the simulation that it is part of. */
+export interface LivingSimulation extends ObservingSimulation {
+  readonly runtime: VirtualRuntime
+  readonly history: History
+  readonly names: StoreNames
+  readonly codecs: Map<string, Codec<unknown>>
+}
 
 /** One life of the process: from opening the queue until it is closed or crashes. */
-export class Life implements QueueObserver {
-  readonly simulation: Simulation
+export class Life implements QueueObserver, ObservedLife {
+  readonly simulation: LivingSimulation
   readonly number: number
   readonly runtime: LifeRuntime
   storage!: CrashableStorage
@@ -41,7 +48,7 @@ export class Life implements QueueObserver {
   #joining: SimulatedMember | undefined
   readonly #seeks = new Set<{ group: string; where: { topic?: string; partition?: number }; told: Set<string> }>()
 
-  constructor(simulation: Simulation, number: number) {
+  constructor(simulation: LivingSimulation, number: number) {
     this.simulation = simulation
     this.number = number
     this.runtime = new LifeRuntime(simulation.runtime, (name, writes) => this.#commit(name, writes))

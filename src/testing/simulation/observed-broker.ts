@@ -12,19 +12,14 @@ import type {
 import type { Dispatcher } from '../../dispatch/dispatcher.ts'
 import type { Headers } from '../../message.ts'
 import type { EmbeddedTopic } from '../../embedded/embedded-topic.ts'
-import type { Life } from './life.ts'
 import type { SimulatedMember } from './member.ts'
-
-/** A promise of a process that died. */
-export function never<T>(): Promise<T> {
-  return new Promise(() => {})
-}
+import { never, type ObservedLife } from './observed-life.ts'
 
 /**
  * Puts the simulation between a queue and its broker: everything that passes is written into the history, and faults may
  * strike there. The engine runs as it is; only the calls across the seam are watched.
  */
-export function observeBroker(broker: Broker, life: Life): void {
+export function observeBroker(broker: Broker, life: ObservedLife): void {
   const observed = new WeakSet<BrokerTopic>()
   const observe = (topic: BrokerTopic): void => {
     if (observed.has(topic)) return
@@ -48,7 +43,7 @@ export function observeBroker(broker: Broker, life: Life): void {
   broker.seek = (group, to, where) => observeSeek(seek, life, group, to, where)
 }
 
-function observeTopic(topic: BrokerTopic, life: Life): void {
+function observeTopic(topic: BrokerTopic, life: ObservedLife): void {
   const { simulation } = life
   simulation.nameTopic(topic as EmbeddedTopic)
   const { name } = topic
@@ -96,7 +91,7 @@ function noteSend(
   record: EncodedRecord,
   acks: 'flushed' | 'buffered',
   batch: number | undefined,
-  life: Life,
+  life: ObservedLife,
 ): number {
   const { simulation } = life
   const send = simulation.number('send')
@@ -117,7 +112,7 @@ function noteSend(
 async function observeJoin(
   request: JoinRequest,
   join: (request: JoinRequest) => Promise<Membership>,
-  life: Life,
+  life: ObservedLife,
 ): Promise<Membership> {
   const member = life.takeJoining(request.listener as unknown as Dispatcher)
   const { group, settings } = member
@@ -149,7 +144,7 @@ async function observeJoin(
   return observed
 }
 
-function observeListener(listener: MemberListener, member: SimulatedMember, life: Life): MemberListener {
+function observeListener(listener: MemberListener, member: SimulatedMember, life: ObservedLife): MemberListener {
   const { group, name } = member
   const place = ({ topic, partition, fence }: Assignment) => ({
     group,
@@ -183,7 +178,7 @@ function observeSettle(
   settlement: Settlement,
   membership: Membership,
   member: SimulatedMember,
-  life: Life,
+  life: ObservedLife,
 ): Promise<void> {
   if (life.isOver) return life.zombie(`settled for ${member.group}`)
   const { simulation } = life
@@ -221,7 +216,7 @@ function observeSettle(
 
 async function observeSeek(
   seek: Broker['seek'],
-  life: Life,
+  life: ObservedLife,
   group: string,
   to: StartPosition,
   where: { topic?: string; partition?: number } | undefined,

@@ -2,31 +2,18 @@ import { isThenable, type DispatchHandler } from '../../dispatch/deliveries.ts'
 import type { HandlerContext } from '../../dispatch/handed-message.ts'
 import type { Message } from '../../message.ts'
 import type { Delivery } from '../history.ts'
-import type { Life } from './life.ts'
 import type { SimulatedMember } from './member.ts'
-import { never } from './observed-broker.ts'
+import { never, type ObservedLife } from './observed-life.ts'
 import { placeLabel, type Fault, type Point, type PointName } from './point.ts'
+import type { RunningCall } from './running-call.ts'
 
 type Input = Message<unknown> | readonly Message<unknown>[]
-
-/** A handler call that has not ended. */
-export interface RunningCall {
-  readonly deliveries: readonly Delivery[]
-  readonly messages: readonly Message<unknown>[]
-  readonly member: SimulatedMember
-  /** In words: `billing orders[0]@4 (key o-1)`. */
-  readonly text: string
-  /** Whether the user's function runs (and not a fault or a schedule that holds it). */
-  isInside: boolean
-  /** What it says that it waits for, see {@link HandlerContext.external}. */
-  readonly external: Set<string>
-}
 
 /**
  * Stands between the dispatcher and the user's function. What the function does is noted, faults strike around it, and in
  * an explored schedule its begin and its end wait until they are chosen.
  */
-export function observeHandler(member: SimulatedMember, life: Life): DispatchHandler {
+export function observeHandler(member: SimulatedMember, life: ObservedLife): DispatchHandler {
   const handler = member.handler as (input: Input, context: HandlerContext) => unknown
   return ((input: Input, context: HandlerContext) => {
     if (life.isOver) return never()
@@ -50,7 +37,7 @@ export function observeHandler(member: SimulatedMember, life: Life): DispatchHan
   }) as DispatchHandler
 }
 
-function begin(input: Input, context: HandlerContext, member: SimulatedMember, life: Life): RunningCall {
+function begin(input: Input, context: HandlerContext, member: SimulatedMember, life: ObservedLife): RunningCall {
   const { group, name } = member
   const messages = Array.isArray(input) ? (input as Message<unknown>[]) : [input as Message<unknown>]
   const call = life.simulation.number('call')
@@ -96,7 +83,7 @@ class ObservedCall {
   readonly #handler: (input: Input, context: HandlerContext) => unknown
   readonly #input: Input
   readonly #context: HandlerContext
-  readonly #life: Life
+  readonly #life: ObservedLife
   #isDuplicate = false
 
   constructor(
@@ -104,7 +91,7 @@ class ObservedCall {
     handler: (input: Input, context: HandlerContext) => unknown,
     input: Input,
     context: HandlerContext,
-    life: Life,
+    life: ObservedLife,
   ) {
     this.#call = call
     this.#handler = handler
@@ -183,9 +170,9 @@ class ObservedCall {
 class ObservedContext implements HandlerContext {
   readonly #inner: HandlerContext
   readonly #call: RunningCall
-  readonly #life: Life
+  readonly #life: ObservedLife
 
-  constructor(inner: HandlerContext, call: RunningCall, life: Life) {
+  constructor(inner: HandlerContext, call: RunningCall, life: ObservedLife) {
     this.#inner = inner
     this.#call = call
     this.#life = life

@@ -1,6 +1,7 @@
-import { clearTimeout, setImmediate, setTimeout } from '../native.ts'
-import type { RunningCall } from './observed-handler.ts'
-import type { Simulation } from './simulation.ts'
+import { afterReal, liveResources, nextTurn } from '../real-loop.ts'
+import type { History } from '../history.ts'
+import type { RunningCall } from './running-call.ts'
+import type { VirtualRuntime } from '../virtual-runtime.ts'
 
 /** Turns of the real event loop in which user code may go on before it counts as waiting. */
 const turns = 2
@@ -11,6 +12,15 @@ const declaredWaitMs = 30_000
 /** Resources that are always there or say nothing. */
 const ordinary = new Set(['TTYWrap', 'PipeWrap', 'MessagePort', 'Immediate', 'SignalWrap', 'ProcessWrap'])
 
+/** What there is to look at. */
+export interface OutsideHost {
+  readonly runtime: VirtualRuntime
+  readonly history: History
+  readonly life: { readonly running: ReadonlySet<RunningCall> }
+  /** Whether a wiring is running. */
+  readonly isStarting: boolean
+}
+
 /**
  * Notices handlers that wait for something that virtual time does not move: real I/O. Such a wait is given real time and
  * the run is marked, since it can't be repeated exactly.
@@ -20,14 +30,14 @@ export class Outside {
   readonly undeclared: Set<string> = new Set()
   /** Code of the test, beside handlers, that may be waiting: a scenario. */
   pending = 0
-  readonly #simulation: Simulation
+  readonly #simulation: OutsideHost
   readonly #waitMs: number
   readonly #baseline: ReadonlyMap<string, number> = resources()
   /** Waits that are known to end. */
   #declared = 0
   #wake: (() => void) | undefined
 
-  constructor(simulation: Simulation, waitMs: number) {
+  constructor(simulation: OutsideHost, waitMs: number) {
     this.#simulation = simulation
     this.#waitMs = waitMs
   }
@@ -37,7 +47,7 @@ export class Outside {
     const { runtime } = this.#simulation
     if (!this.#isWaiting) return false
     for (let turn = 0; turn < turns; turn++) {
-      await new Promise((resolve) => setImmediate(resolve))
+      await new Promise<void>(nextTurn)
       if (runtime.ready > 0) return true
     }
     if (this.#declared > 0) return this.#real(declaredWaitMs)
@@ -76,10 +86,10 @@ export class Outside {
 
   #real(ms: number): Promise<boolean> {
     return new Promise((resolve) => {
-      const timer = setTimeout(() => resolve(false), ms)
+      const cancel = afterReal(ms, () => resolve(false))
       this.#wake = () => {
         this.#wake = undefined
-        clearTimeout(timer)
+        cancel()
         resolve(true)
       }
     })
@@ -89,7 +99,7 @@ export class Outside {
     const { runtime, life, isStarting } = this.#simulation
     const running = life.running.size
     for (let waited = 0; waited < this.#waitMs; waited += lookEveryMs) {
-      await new Promise((resolve) => setTimeout(resolve, lookEveryMs))
+      await new Promise<void>((resolve) => afterReal(lookEveryMs, resolve))
       if (runtime.ready > 0 || life.running.size !== running || this.#simulation.isStarting !== isStarting) return true
     }
     return false
@@ -109,7 +119,7 @@ function describe({ text, external }: RunningCall): string {
 /** How many of each kind of thing keep the process alive. */
 export function resources(): Map<string, number> {
   const counts = new Map<string, number>()
-  for (const name of process.getActiveResourcesInfo()) {
+  for (const name of liveResources()) {
     if (!ordinary.has(name)) counts.set(name, (counts.get(name) ?? 0) + 1)
   }
   return counts

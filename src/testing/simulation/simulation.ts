@@ -15,8 +15,9 @@ import { InvariantChecker, type Invariant } from '../invariants/invariant.ts'
 import { mulberry32, VirtualRuntime, type ReadyAction } from '../virtual-runtime.ts'
 import { StoreNames } from './commit-content.ts'
 import type { CrashableStorage } from './crashable-storage.ts'
-import { Life, type OpenSend } from './life.ts'
+import { Life, type LivingSimulation } from './life.ts'
 import type { SimulatedMember } from './member.ts'
+import type { ObservedLife, OpenSend } from './observed-life.ts'
 import { Outside } from './outside.ts'
 import type { Fault, FaultSource, Point } from './point.ts'
 import { takeSnapshot } from './snapshot.ts'
@@ -49,7 +50,7 @@ export interface SimulationOptions {
  *
  * It is a loop around the production engine, not a model of it: everything goes through the engine's own seams.
  */
-export class Simulation {
+export class Simulation implements LivingSimulation {
   readonly runtime: VirtualRuntime
   readonly history: History
   readonly checker: InvariantChecker
@@ -149,7 +150,8 @@ export class Simulation {
   // --- faults ---
 
   /** A point is passed: what should happen to the process happens, what should happen to the handler is returned. */
-  pass(point: Point, life: Life): readonly Fault[] {
+  pass(point: Point, observed: ObservedLife): readonly Fault[] {
+    const life = observed as Life
     if (life.isOver) return none
     this.onPoint?.(point)
     let own: Fault[] | undefined

@@ -1,14 +1,14 @@
 import type { Codec } from '../../codec.ts'
-import type { BrokerTopic } from '../../contracts/broker.ts'
+import type { Broker, BrokerTopic } from '../../contracts/broker.ts'
+import type { Storage } from '../../contracts/storage.ts'
 import { Catalog } from '../../embedded/catalog.ts'
 import { Progress } from '../../groups/progress.ts'
 import type { HistoryEvents, LogSnapshot, ProgressSnapshot } from '../history.ts'
-import type { Life } from './life.ts'
 
 /** Reads back what a store holds: logs through the engine, progress straight from its rows. */
 export function takeSnapshot(
   reason: 'restart' | 'end',
-  { broker, storage }: Life,
+  { broker, storage }: { readonly broker: Broker; readonly storage: Storage },
   codec: (topic: string) => Codec<unknown>,
 ): HistoryEvents['snapshot'] {
   const logs: LogSnapshot[] = []

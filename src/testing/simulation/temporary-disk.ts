@@ -7,16 +7,25 @@ import type { Runtime } from '../../runtime/runtime.ts'
 import { openLmdbStorage } from '../../storage/lmdb-storage.ts'
 import { writesOf, type WriteList } from '../../storage/write-list.ts'
 import type { CrashableStorage } from './crashable-storage.ts'
-import type { Life } from './life.ts'
-import type { Outside } from './outside.ts'
+
+/** Lets real time pass in a simulation. */
+export interface RealWait {
+  during<T>(wait: PromiseLike<T>): Promise<T>
+}
 
 /** A directory for one test, with the store of production in it. */
 export class TemporaryDisk {
   readonly #path = mkdtempSync(join(tmpdir(), 'lanemq-test-'))
   #storage: DiskStorage | undefined
-  #outside: Outside | undefined
+  #outside: RealWait | undefined
 
-  open({ runtime, simulation }: Life): Promise<CrashableStorage> {
+  open({
+    runtime,
+    simulation,
+  }: {
+    readonly runtime: Runtime
+    readonly simulation: { readonly outside: RealWait }
+  }): Promise<CrashableStorage> {
     this.#outside = simulation.outside
     return this.#opened(runtime)
   }
@@ -52,7 +61,7 @@ class DiskStorage implements CrashableStorage {
   readonly faults: { diskFreeBytes?: number } = {}
   readonly #inner: Storage
   readonly #runtime: Runtime
-  readonly #outside: Outside
+  readonly #outside: RealWait
   readonly #reopen: (next: Runtime) => Promise<DiskStorage>
   #queue: PendingCommit[] = []
   #idleWaiters: (() => void)[] = []
@@ -60,7 +69,7 @@ class DiskStorage implements CrashableStorage {
   /** The turn that is writing now. */
   #writing: Promise<void> = Promise.resolve()
 
-  constructor(inner: Storage, runtime: Runtime, outside: Outside, reopen: (next: Runtime) => Promise<DiskStorage>) {
+  constructor(inner: Storage, runtime: Runtime, outside: RealWait, reopen: (next: Runtime) => Promise<DiskStorage>) {
     this.#inner = inner
     this.#runtime = runtime
     this.#outside = outside

@@ -1,0 +1,47 @@
+import type { EncodedRecord } from '../../contracts/broker.ts'
+import type { Dispatcher } from '../../dispatch/dispatcher.ts'
+import type { EmbeddedTopic } from '../../embedded/embedded-topic.ts'
+import type { SendResult } from '../../message.ts'
+import type { HistoryEvents, HistoryKind } from '../history.ts'
+import type { SimulatedMember } from './member.ts'
+import type { Fault, Point } from './point.ts'
+import type { RunningCall } from './running-call.ts'
+
+/** A send whose outcome its caller does not know yet. */
+export type OpenSend = HistoryEvents['send']
+
+/** What those who watch a life need of the simulation around it. */
+export interface ObservingSimulation {
+  readonly isGated: boolean
+  /** A point is passed; returns the faults that concern the handler. */
+  pass(point: Point, life: ObservedLife): readonly Fault[]
+  /** The next number of a kind, from 0. */
+  number(what: string): number
+  nameTopic(topic: EmbeddedTopic): void
+  decode(topic: string, record: EncodedRecord): unknown
+  /** Resolves when the faults are lifted. */
+  lifted(): Promise<void>
+  readonly outside: { during<T>(wait: PromiseLike<T>): Promise<T> }
+}
+
+/** One life of the process, as those see it who watch its broker and its handlers. */
+export interface ObservedLife {
+  readonly simulation: ObservingSimulation
+  readonly isOver: boolean
+  readonly running: Set<RunningCall>
+  note<K extends HistoryKind>(kind: K, facts: HistoryEvents[K]): void
+  sent(send: OpenSend): void
+  acked(send: number, result: SendResult): void
+  refused(send: number, error: unknown): void
+  zombie<T>(text: string): Promise<T>
+  takeJoining(dispatcher: Dispatcher): SimulatedMember
+  beginSeek(group: string, where: { topic?: string; partition?: number } | undefined): () => void
+  sought(group: string, topic: string, partition: number, position: number): void
+  gate(label: string): Promise<void>
+  sleep(ms: number): Promise<void>
+}
+
+/** A promise of a process that died. */
+export function never<T>(): Promise<T> {
+  return new Promise(() => {})
+}

@@ -1,0 +1,16 @@
+import type { Message } from '../../message.ts'
+import type { Delivery } from '../history.ts'
+import type { SimulatedMember } from './member.ts'
+
+/** A handler call that has not ended. */
+export interface RunningCall {
+  readonly deliveries: readonly Delivery[]
+  readonly messages: readonly Message<unknown>[]
+  readonly member: SimulatedMember
+  /** In words: `billing orders[0]@4`. */
+  readonly text: string
+  /** Whether the user's function runs (and not a fault or a schedule that holds it). */
+  isInside: boolean
+  /** What it says that it waits for, see `context.external`. */
+  readonly external: Set<string>
+}
