@@ -1,5 +1,5 @@
 import { durationMs, type Duration } from './duration.ts'
-import type { Life } from './simulation/life.ts'
+import type { Runtime } from '../runtime/runtime.ts'
 
 /** Virtual time, for code under test that has to wait or to know what time it is. */
 export interface Clock {
@@ -14,8 +14,8 @@ export interface Clock {
   every(duration: Duration, label: string, task: () => void): () => void
 }
 
-/** The clock that the wiring of one life gets: it stops with the life. */
-export function clockOf({ runtime }: Life): Clock {
+/** A clock on a runtime: that of one life, which stops with it, or the one that all lives share. */
+export function clockOf({ runtime }: { readonly runtime: Runtime }): Clock {
   return {
     now: () => runtime.now(),
     sleep: (duration, options) => {

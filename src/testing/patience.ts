@@ -31,7 +31,8 @@ export class Patience {
       if (outcome.result !== undefined) return outcome.result
       if (outcome.error !== undefined) {
         if (!this.#isPatient || !isQueueError(outcome.error, 'STORE_FULL')) throw outcome.error
-        await life.sleep(againAfterMs)
+        // In the time of all lives: this one may end meanwhile.
+        await new Promise<void>((again) => this.#simulation.runtime.timer(againAfterMs, 'sleep', again))
         continue
       }
       if (!this.#isPatient) {

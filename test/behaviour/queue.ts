@@ -2,22 +2,57 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
-import { open, type MessageQueue, type OpenOptions, type QueueEventName, type QueueEvents } from '../../src/index.ts'
-import { openOn, queueDefaults } from '../../src/open.ts'
-import { openMemoryStorage, type MemoryStorage } from '../../src/storage/memory-storage.ts'
-import { VirtualRuntime } from '../../src/testing/virtual-runtime.ts'
+import {
+  open,
+  type MessageQueue,
+  type OpenOptions,
+  type QueueEventName,
+  type QueueEvents,
+  type QueueOptions,
+} from '../../src/index.ts'
+import type { MemoryStorage } from '../../src/storage/memory-storage.ts'
+import { defaultInvariants } from '../../src/testing/invariants/all.ts'
+import { memoryStorage } from '../../src/testing/simulation/crashable-storage.ts'
+import { Simulation } from '../../src/testing/simulation/simulation.ts'
+import { timeline } from '../../src/testing/timeline.ts'
+import type { VirtualRuntime } from '../../src/testing/virtual-runtime.ts'
 
-type Defaults = ReturnType<typeof queueDefaults>
+/** Lines of the timeline that a broken invariant shows. */
+const shownLines = 40
+const shownViolations = 5
 
-/** A queue in memory whose time and turns a test controls. */
+/**
+ * A queue in memory whose time and turns a test controls, on the simulation of `lanemq/testing`: whatever happens in it is
+ * held against every invariant.
+ */
 export class VirtualQueue {
   readonly runtime: VirtualRuntime
-  storage: MemoryStorage
-  mq!: MessageQueue
+  readonly #simulation: Simulation
 
-  constructor(runtime: VirtualRuntime, storage: MemoryStorage) {
-    this.runtime = runtime
-    this.storage = storage
+  constructor(options: QueueOptions, seed: number) {
+    this.#simulation = new Simulation({
+      wire: () => {},
+      openStorage: ({ runtime }) => memoryStorage(runtime),
+      start: undefined,
+      seed,
+      queue: options,
+      invariants: defaultInvariants,
+      choose: undefined,
+      isGated: false,
+      isRestarting: false,
+      autorun: false,
+      externalWaitMs: 0,
+    })
+    this.runtime = this.#simulation.runtime
+  }
+
+  /** Of the present life, as {@link VirtualQueue.storage}. */
+  get mq(): MessageQueue {
+    return this.#simulation.life.mq
+  }
+
+  get storage(): MemoryStorage {
+    return this.#simulation.life.storage as MemoryStorage
   }
 
   /** Awaits a promise of the queue; time passes only when nothing else can go on. */
@@ -26,20 +61,48 @@ export class VirtualQueue {
   /** Lets everything happen that needs no time. */
   readonly settle = (): Promise<void> => this.runtime.settle()
 
+  begin(): Promise<void> {
+    return this.run(this.#simulation.begin())
+  }
+
   /** Ends the process without a word, and opens what it left. */
-  async crash(how: 'process' | 'power', options: Partial<Defaults> = {}): Promise<MessageQueue> {
-    this.storage = this.storage.crash(how)
-    this.mq = await openOn(this.storage, this.runtime, { ...queueDefaults(), ...options })
+  async crash(how: 'process' | 'power'): Promise<MessageQueue> {
+    this.#simulation.crash(how === 'power', 'here')
+    await this.run(this.#simulation.restart())
     return this.mq
+  }
+
+  /** Looks at the store, closes the queue, opens it once more to see that all is there, and tells what was broken. */
+  async end(): Promise<void> {
+    await this.settle()
+    if (this.#isOpen) this.#simulation.snapshot('end')
+    await this.run(this.mq.close({ timeoutMs: 0 }))
+    await this.crash('power')
+    await this.run(this.mq.close())
+    const { checker, history } = this.#simulation
+    const { violations } = checker
+    if (violations.length === 0) return
+    const lines = violations.slice(0, shownViolations).map(({ invariant, text }) => `${invariant}: ${text}`)
+    if (violations.length > lines.length) lines.push(`and ${violations.length - lines.length} more`)
+    throw new Error(`${lines.join('\n')}\n\n${timeline(history, { level: 'all', last: shownLines })}`)
+  }
+
+  /** Whether neither the test nor a failure has closed the store. */
+  get #isOpen(): boolean {
+    try {
+      this.storage.stats()
+      return true
+    } catch {
+      return false
+    }
   }
 }
 
-export async function virtualQueue(options: Partial<Defaults> = {}, seed = 1): Promise<VirtualQueue> {
-  const runtime = new VirtualRuntime({ seed })
-  const storage = openMemoryStorage({ runtime, durable: true })
-  const queue = new VirtualQueue(runtime, storage)
-  queue.mq = await openOn(storage, runtime, { ...queueDefaults(), ...options })
-  onTestFinished(() => queue.run(queue.mq.close({ timeoutMs: 0 })).then(() => {}))
+/** Fails the test when an invariant was broken in it. */
+export async function virtualQueue(options: QueueOptions = {}, seed = 1): Promise<VirtualQueue> {
+  const queue = new VirtualQueue(options, seed)
+  await queue.begin()
+  onTestFinished(() => queue.end())
   return queue
 }
 

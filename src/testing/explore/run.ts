@@ -71,7 +71,7 @@ export async function runSchedule<W>(
     externalWaitMs: 1_000,
   })
   simulation.sources.push(schedule)
-  const test = new TestQueue<W>(simulation, clockOf(simulation.life), true, async () => disk?.remove())
+  const test = new TestQueue<W>(simulation, clockOf(simulation), true, async () => disk?.remove())
   const print = new Fingerprint()
   simulation.history.listen(print.add)
   const watch = new PropertyWatch(options, test)

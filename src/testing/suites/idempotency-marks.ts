@@ -137,6 +137,23 @@ export const markCases: readonly IdempotencyCase[] = [
     },
   },
   {
+    name: 'a remembered failure is copied on the way in and out',
+    run: async (under) => {
+      const calls = callsOf(under)
+      const fence = await calls.acquire('k')
+      const error = { name: 'E', message: 'first' }
+      const failure = under.store.fail('k', fence, error, { ttlMs: calls.longMs })
+      error.message = 'changed'
+      await failure
+      for (let i = 0; i < 2; i++) {
+        const found = await under.store.begin('k', calls.request())
+        if (found.outcome !== 'failed') return assert.fail(found.outcome)
+        assert.equal(found.error.message, 'first')
+        ;(found.error as { message: string }).message = 'mine'
+      }
+    },
+  },
+  {
     name: 'another payload under the same key is a mismatch: of a claim, of a done mark, of a failed one',
     run: async (under) => {
       const calls = callsOf(under)

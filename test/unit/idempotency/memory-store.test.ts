@@ -87,6 +87,24 @@ describe('a full store', () => {
     expect(store.stats()).toMatchObject({ claims: 0, marks: 1, evicted: 1 })
   })
 
+  test('refuses a claim that its bytes have no room for', async () => {
+    const { begin } = scene({ maxBytes: 2_048 })
+    expect(await begin('a'.repeat(500))).toBe('acquired')
+    await expect(begin('b'.repeat(500))).rejects.toMatchObject({ code: 'STORE_FULL' })
+  })
+
+  test('makes room for a result out of what has expired, before it forgets a mark', async () => {
+    const { runtime, store, begin, work } = scene({ maxBytes: 4_096 })
+    await work('mark', new Uint8Array(1_000))
+    await work('expired', new Uint8Array(1_000), 10)
+    await runtime.advance(10)
+    const found = await store.begin('large', lease)
+    if (found.outcome !== 'acquired') throw new Error(found.outcome)
+    await store.complete('large', found.fence, new Uint8Array(1_500), kept)
+    expect(await begin('mark')).toBe('done')
+    expect(store.stats().evicted).toBe(0)
+  })
+
   test('lets go of its own lapsed claim when it is begun again, not of a mark', async () => {
     const { runtime, begin, work } = scene({ maxEntries: 2 })
     await work('done')
@@ -110,6 +128,19 @@ test('the bytes it counts go back to nothing, however entries leave', async () =
   await runtime.advance(100_000)
   while ((await store.sweep(3)).more);
   expect(store.stats()).toMatchObject({ claims: 0, marks: 0, bytes: 0 })
+})
+
+test('a key that is begun again takes the room of one', async () => {
+  const { runtime, store, begin, work } = scene()
+  await begin('k')
+  const { bytes } = store.stats()
+  await runtime.advance(1_000)
+  await work('k', undefined, 10)
+  await runtime.advance(10)
+  await begin('k')
+  expect(store.stats()).toMatchObject({ claims: 1, marks: 0, bytes })
+  await runtime.advance(1_000)
+  expect(await store.sweep(10)).toEqual({ removed: 1, more: false })
 })
 
 test('many renewals of one claim take no room', async () => {
