@@ -7,6 +7,7 @@ import {
   leftRunning,
   promised,
   readMessage,
+  type DeliveredEntry,
   type Deliveries,
   type DeliveryHost,
   type GatheredMatch,
@@ -77,7 +78,13 @@ export class BatchDeliveries implements Deliveries {
   }
 
   release(matches: GatheredMatch): void {
-    this.#ungather(matches, (lane, entries) => this.#host.lanes.putBack(lane, entries))
+    this.#ungather(matches, (lane, [first, ...rest]) => {
+      // Only the first message of a lane can have failed before.
+      if (first!.attempt > 1) this.#host.again(lane, first!)
+      else rest.unshift(first!)
+      const entries = rest.map(({ intake, offset }) => ({ source: intake.number, offset }))
+      this.#host.lanes.putBack(lane, entries)
+    })
   }
 
   drop(matches: GatheredMatch): void {
@@ -85,12 +92,13 @@ export class BatchDeliveries implements Deliveries {
   }
 
   /** Takes messages out of the array; `each` gets those of a lane, in order, before the lane is free again. */
-  #ungather(matches: GatheredMatch, each: (lane: Lane, entries: { source: number; offset: number }[]) => void): void {
-    const removed = new Map<Lane, { source: number; offset: number }[]>()
+  #ungather(matches: GatheredMatch, each: (lane: Lane, entries: readonly DeliveredEntry[]) => void): void {
+    const removed = new Map<Lane, DeliveredEntry[]>()
     for (const { lane, intake, message } of this.#gatherer.remove(matches)) {
       intake.running--
       if (!removed.has(lane)) removed.set(lane, [])
-      removed.get(lane)!.push({ source: intake.number, offset: message.offset })
+      const { offset, key, attempt } = message
+      removed.get(lane)!.push({ intake, offset, key, attempt })
     }
     for (const [lane, entries] of removed) {
       each(lane, entries)

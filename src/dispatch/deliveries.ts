@@ -40,6 +40,8 @@ export interface DeliveryHost {
   readonly finish: (intake: PartitionIntake, offset: number) => void
   /** The handler failed: decides what comes next. The caller refreshes the lane. */
   readonly fail: (lane: Lane, entry: DeliveredEntry, error: unknown) => void
+  /** A failed message that was about to be handed out again waits once more, with its attempts counted. */
+  readonly again: (lane: Lane, entry: DeliveredEntry) => void
   /** A handler call that took time has ended. */
   readonly ended: () => void
 }

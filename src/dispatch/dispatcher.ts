@@ -122,6 +122,7 @@ export class Dispatcher implements MemberListener {
         if (this.#isClosing && isQueueError(error, 'CLOSED')) return
         this.retries.fail(lane, entry, error)
       },
+      again: (lane, entry) => this.retries.again(lane, entry),
       ended: () => this.#callEnded(),
     }
     this.#deliveries = settings.batch ? new BatchDeliveries(host, settings.batch, schedule) : new SingleDeliveries(host)

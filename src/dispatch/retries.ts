@@ -86,6 +86,12 @@ export class Retries {
     this.#events.emit('key:stopped', { ...place, error: handlerFailed(place, attempt, error) })
   }
 
+  /** A failed message that was taken to be handed out is put back, with its attempts counted. */
+  again(lane: Lane, { intake, offset, key, attempt }: DeliveredEntry): void {
+    lane.retry = { intake: intake.number, offset, key, attempt }
+    this.#failing.add(lane)
+  }
+
   /** The failed message of a lane is handed out again. */
   taken(lane: Lane): void {
     lane.retry = undefined

@@ -102,6 +102,8 @@ export interface HistoryEvents {
   trimmed: { readonly topic: string; readonly partition: number; readonly start: number }
   /** A member joined a group. */
   joined: { readonly group: string; readonly member: string; readonly topics: readonly string[] } & MemberLimits
+  /** A member may run so many calls at once from now on; what runs goes on. */
+  resized: { readonly group: string; readonly member: string; readonly concurrency: number }
   left: { readonly group: string; readonly member: string; readonly abandoned: boolean }
   /** The membership ended by itself. */
   lost: { readonly group: string; readonly member: string; readonly error: unknown }
@@ -122,6 +124,8 @@ export interface HistoryEvents {
     readonly partition: number
     readonly fence: number
   }
+  /** A group without members was removed with its positions. */
+  'group:deleted': { readonly group: string }
   /** The group was moved in a partition: what was finished there at or above the position is forgotten. */
   sought: { readonly group: string; readonly topic: string; readonly partition: number; readonly position: number }
   /** The engine handed a message to the handler. */

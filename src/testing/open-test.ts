@@ -71,13 +71,14 @@ export interface TestContextLike {
  * @throws `FAKE_TIMERS` when fake timers are installed; `OWN_TIMERS`; what the wiring throws
  */
 export async function openTest<W = unknown>(options: OpenTestOptions<W> = {}): Promise<TestQueue<W>> {
+  refuseUnknown('openTest', options, optionNames)
   refuseFakeTimers()
   const disk = storeOf(options) === 'lmdb-tmp' ? new TemporaryDisk() : undefined
   const simulation = new Simulation(simulationOptions(options, disk))
   const timers = resources().get('Timeout') ?? 0
   const test = new TestQueue<W>(simulation, testClock(simulation), false, async () => disk?.remove())
   try {
-    await simulation.runtime.resolve(simulation.begin())
+    await simulation.runtime.resolve(simulation.begin(), 'the wiring')
     if (!options.allowOwnTimers) refuseOwnTimers(timers)
   } catch (error) {
     await test.dispose().catch(() => {})
@@ -86,6 +87,25 @@ export async function openTest<W = unknown>(options: OpenTestOptions<W> = {}): P
   const { context } = options
   ;(context?.onTestFinished ?? context?.after)?.call(context, () => test.dispose())
   return test
+}
+
+const optionNames: readonly (keyof OpenTestOptions)[] = [
+  'wire',
+  'start',
+  'seed',
+  'store',
+  'queue',
+  'invariants',
+  'externalWaitMs',
+  'allowOwnTimers',
+  'context',
+]
+
+/** @throws `INVALID_OPTION` when an option is not one of the names @internal */
+export function refuseUnknown(where: string, options: object, names: readonly string[]): void {
+  const unknown = Object.keys(options).find((name) => !names.includes(name))
+  if (unknown === undefined) return
+  throw new TestError('INVALID_OPTION', `${where}: unknown option ${unknown}; allowed are ${names.join(', ')}`)
 }
 
 /** @internal */
@@ -129,7 +149,7 @@ function refuseOwnTimers(before: number): void {
   if (count <= 0) return
   throw new TestError(
     'OWN_TIMERS',
-    `the wiring keeps ${count} timers of its own, which virtual time does not move: use the clock from its second argument, or pass allowOwnTimers`,
+    `the wiring keeps ${count === 1 ? 'a timer' : `${count} timers`} of its own, which virtual time does not move: use the clock from its second argument, or pass allowOwnTimers`,
   )
 }
 

@@ -31,6 +31,7 @@ export class TestQueue<W = unknown> {
   readonly #patience: Patience
   readonly #drainer: Drainer
   readonly #dispose: () => Promise<void>
+  readonly #isPatient: boolean
   /** The verb under way, and its end. */
   #verb: string | undefined
   /** @internal */
@@ -46,6 +47,7 @@ export class TestQueue<W = unknown> {
     this.#simulation = simulation
     this.#clock = clock
     this.#dispose = dispose
+    this.#isPatient = isPatient
     this.#inspection = new Inspection(simulation.history, () => simulation.runtime.monotonic())
     this.faults = new FaultDesk(simulation)
     this.assert = new Assertions({
@@ -94,7 +96,8 @@ export class TestQueue<W = unknown> {
    * @throws `CRASHED` when the process dies before it answers, else as {@link Topic.send}
    */
   send<V = unknown>(topic: string, message: OutgoingMessage<V>, options?: SendOptions): Promise<SendResult> {
-    this.#assertAlive()
+    // A patient client outlives the process.
+    if (!this.#isPatient) this.#assertAlive()
     return this.#patience.send(topic, message as OutgoingMessage<unknown>, options)
   }
 
@@ -155,7 +158,7 @@ export class TestQueue<W = unknown> {
   async resolve<T>(promise: Promise<T>): Promise<T> {
     let value: T | undefined
     await this.#asVerb('resolve', async () => {
-      value = await this.#simulation.runtime.resolve(promise)
+      value = await this.#simulation.runtime.resolve(promise, 'resolve: the promise')
     })
     return value as T
   }
@@ -171,7 +174,9 @@ export class TestQueue<W = unknown> {
   /** Begins the next life on what survived, and runs the wiring again. @throws `CRASHED` when it is not dead */
   async restart(): Promise<void> {
     if (!this.#simulation.isCrashed) throw new TestError('CRASHED', 'restart: the process is alive; crash it first')
-    await this.#asVerb('restart', () => this.#simulation.runtime.resolve(this.#simulation.restart()))
+    await this.#asVerb('restart', () =>
+      this.#simulation.runtime.resolve(this.#simulation.restart(), 'restart: the wiring'),
+    )
   }
 
   // --- what happened ---

@@ -45,6 +45,8 @@ const tellers: { readonly [K in HistoryKind]: (event: HistoryEvent<K>, sent: Sen
   },
   trimmed: (event) => row('flow', 'trim', `${showPartition(event)} below @${event.start}`, { topic: event.topic }),
   joined: ({ group, member, topics }) => row('commits', 'join', `${group} ${member} ${topics.join(', ')}`, { group }),
+  resized: ({ group, member, concurrency }) =>
+    row('commits', 'resize', `${group} ${member} to ${concurrency}`, { group }),
   left: ({ group, member, abandoned }) =>
     row('commits', 'leave', `${group} ${member}${abandoned ? ' abandoned' : ''}`, { group }),
   lost: ({ group, member, error }) => row('flow', 'lost', `${group} ${member} ${showError(error)}`, { group }),
@@ -56,6 +58,7 @@ const tellers: { readonly [K in HistoryKind]: (event: HistoryEvent<K>, sent: Sen
     const { group, member, topic } = event
     return row('commits', 'release', `${group} ${member} ${showPartition(event)}`, { group, topic })
   },
+  'group:deleted': ({ group }) => row('flow', 'delete', `group ${group}`, { group }),
   sought: (event) => {
     const { group, topic, position } = event
     return row('flow', 'seek', `${group} ${showPartition(event)} -> ${position}`, { group, topic })

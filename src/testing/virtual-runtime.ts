@@ -1,5 +1,6 @@
 import type { Runtime, Timer } from '../runtime/runtime.ts'
 import { afterPromiseJobs, asPromiseJob, nextTurn } from './real-loop.ts'
+import { TestError } from './test-error.ts'
 import { TimerQueue, type VirtualTimer } from './timer-queue.ts'
 
 /** Something that could run now. */
@@ -169,8 +170,12 @@ export class VirtualRuntime implements Runtime {
     return true
   }
 
-  /** Awaits a promise of the engine, running what it needs, and time too when nothing else can go on. */
-  resolve<T>(promise: Promise<T>): Promise<T> {
+  /**
+   * Awaits a promise of the engine, running what it needs, and time too when nothing else can go on.
+   *
+   * @throws `WOULD_HANG`, naming `what`
+   */
+  resolve<T>(promise: Promise<T>, what = 'the promise'): Promise<T> {
     return this.#asVerb(async () => {
       let isOver = false
       const over = (): void => {
@@ -182,7 +187,7 @@ export class VirtualRuntime implements Runtime {
         if (isOver) return promise
         const next = this.nextTimer()
         if (next === undefined)
-          throw new Error('the promise waits for something that never comes: no timer, no task is left')
+          throw new TestError('WOULD_HANG', `${what} waits for something that never comes: no timer, no task is left`)
         this.#moveTo(next.dueAt)
       }
     })

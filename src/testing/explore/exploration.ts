@@ -47,6 +47,28 @@ export interface ExploreOptions<W = unknown> {
   readonly report?: (text: string) => void
 }
 
+/** @internal */
+export const exploreOptionNames: readonly (keyof ExploreOptions)[] = [
+  'wire',
+  'scenario',
+  'check',
+  'reset',
+  'faults',
+  'budget',
+  'seed',
+  'always',
+  'eventually',
+  'sometimes',
+  'allowDead',
+  'name',
+  'start',
+  'store',
+  'queue',
+  'invariants',
+  'fastCheck',
+  'report',
+]
+
 /** How far one level of an exploration went. */
 export interface LevelReport {
   readonly done: number

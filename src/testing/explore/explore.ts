@@ -1,9 +1,9 @@
 import { environmentVariable, print, realMs } from '../real-loop.ts'
-import { refuseFakeTimers, storeOf } from '../open-test.ts'
+import { refuseFakeTimers, refuseUnknown, storeOf } from '../open-test.ts'
 import { TestError } from '../test-error.ts'
 import { candidatesOf, type Candidate } from './candidates.ts'
 import { deviationKinds, type Deviation, type DeviationKind } from './deviation.ts'
-import type { ExploreOptions, ExploreReport } from './exploration.ts'
+import { exploreOptionNames, type ExploreOptions, type ExploreReport } from './exploration.ts'
 import { RandomStrategy } from './random-strategy.ts'
 import { failureText, firstDifference, guaranteeText } from './report.ts'
 import { runSchedule, type RunPlan, type RunResult } from './run.ts'
@@ -25,6 +25,7 @@ const defaultMs = 3_000
  * something outside without `context.external`; `DIVERGED` and `REPLAY_TOKEN` in a replay
  */
 export async function explore<W>(options: ExploreOptions<W>): Promise<ExploreReport> {
+  refuseUnknown('explore', options, exploreOptionNames)
   refuseFakeTimers()
   const token = environmentVariable(replayVariable)
   const exploration = new Exploration(options)

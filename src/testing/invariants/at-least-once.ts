@@ -62,6 +62,7 @@ class AtLeastOnce {
     settle: (event) => this.#settle(event),
     'topic:created': ({ topic }) => this.#forget(topic),
     'topic:deleted': ({ topic }) => this.#forget(topic),
+    'group:deleted': ({ group }) => this.#places.forgetGroup(group),
     crash: () => this.#outcomes.forgetAll(),
     snapshot: (event) => (event.reason === 'restart' ? this.#restart(event) : undefined),
   }

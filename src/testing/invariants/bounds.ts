@@ -28,6 +28,10 @@ class Bounds {
       if (known === undefined) members.set(event.member, { limits: event, calls: new Map() })
       else known.limits = event
     },
+    resized: ({ group, member, concurrency }) => {
+      const known = this.#groups.get(group)?.get(member)
+      if (known !== undefined) known.limits = { ...known.limits, concurrency }
+    },
     deliver: (event) => (event.isDuplicate ? undefined : this.#deliver(event)),
     done: (event) => this.#ended(event),
     error: (event) => this.#ended(event),

@@ -52,6 +52,10 @@ class NoOverlap {
       this.#places.forget(topic)
       this.#keys.forget(topic)
     },
+    'group:deleted': ({ group }) => {
+      this.#places.forgetGroup(group)
+      this.#keys.forgetGroup(group)
+    },
     crash: () => this.#forgetAll(),
     snapshot: ({ reason }) => {
       if (reason === 'restart') this.#forgetAll()

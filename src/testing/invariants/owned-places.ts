@@ -45,7 +45,9 @@ export class OwnedPlaces<P extends OwnedPlace> extends GroupMap<P> {
    */
   follow(
     freed?: (place: P) => void,
-  ): Required<Pick<EventChecks, 'released' | 'left' | 'lost' | 'crash' | 'topic:created' | 'topic:deleted'>> {
+  ): Required<
+    Pick<EventChecks, 'released' | 'left' | 'lost' | 'crash' | 'topic:created' | 'topic:deleted' | 'group:deleted'>
+  > {
     const forget = ({ topic }: { readonly topic: string }): void => this.forget(topic)
     return {
       released: ({ group, topic, partition, fence }) => {
@@ -62,6 +64,7 @@ export class OwnedPlaces<P extends OwnedPlace> extends GroupMap<P> {
       // A topic of the same name is another one; what came late from the old one is forgotten too.
       'topic:created': forget,
       'topic:deleted': forget,
+      'group:deleted': ({ group }) => this.forgetGroup(group),
     }
   }
 

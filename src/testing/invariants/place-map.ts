@@ -54,6 +54,10 @@ export class GroupMap<T> {
     for (const partitions of this.#groups.values()) partitions.forget(topic)
   }
 
+  forgetGroup(group: string): void {
+    this.#groups.delete(group)
+  }
+
   forEach(visit: (value: T, group: string, topic: string, partition: number) => void): void {
     for (const [group, partitions] of this.#groups) {
       partitions.forEach((value, topic, partition) => visit(value, group, topic, partition))

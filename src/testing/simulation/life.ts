@@ -46,7 +46,10 @@ export class Life implements QueueObserver, ObservedLife {
   readonly #onEnd = new Set<() => void>()
   /** The member whose subscription is about to join. */
   #joining: SimulatedMember | undefined
-  readonly #seeks = new Set<{ group: string; where: { topic?: string; partition?: number }; told: Set<string> }>()
+  /** Moves of groups under way. */
+  readonly #seeks = new Set<Seek>()
+  /** Topics that are being deleted. */
+  readonly deleting: Set<string> = new Set()
 
   constructor(simulation: LivingSimulation, number: number) {
     this.simulation = simulation
@@ -87,6 +90,7 @@ export class Life implements QueueObserver, ObservedLife {
       dispatcher: undefined,
       membership: undefined,
       hasLeft: false,
+      fences: new Map(),
     }
     this.members.push(member)
     this.#joining = member
@@ -98,6 +102,20 @@ export class Life implements QueueObserver, ObservedLife {
     const member = this.#joining!
     this.#joining = undefined
     member.dispatcher = dispatcher
+    const { group, name } = member
+    const lost = dispatcher.lost.bind(dispatcher)
+    dispatcher.lost = (error) => {
+      if (dispatcher.failure === undefined && !this.isOver) {
+        member.hasLeft = true
+        this.note('lost', { group, member: name, error })
+      }
+      lost(error)
+    }
+    const resize = dispatcher.setConcurrency.bind(dispatcher)
+    dispatcher.setConcurrency = (concurrency) => {
+      this.note('resized', { group, member: name, concurrency })
+      resize(concurrency)
+    }
     return member
   }
 
@@ -134,16 +152,29 @@ export class Life implements QueueObserver, ObservedLife {
     return never()
   }
 
-  /** A group is being moved; the function returned says that it was. */
-  beginSeek(group: string, where: { topic?: string; partition?: number } = {}): () => void {
-    const seek = { group, where, told: new Set<string>() }
+  /** A group is being moved. */
+  beginSeek(group: string, where: SeekTarget = {}): { done(): void; end(): void } {
+    const seek: Seek = { group, where, told: new Set<string>() }
     this.#seeks.add(seek)
-    return () => {
-      if (!this.#seeks.delete(seek) || this.isOver) return
+    const done = (): void => {
+      if (this.isOver) return
       for (const { topic, partition, position } of this.broker.positions(group)) {
         if (applies(seek, group, topic, partition)) this.note('sought', { group, topic, partition, position })
       }
     }
+    return { done, end: () => this.#seeks.delete(seek) }
+  }
+
+  /** Whether what the life before this one had begun took effect, only the store knows. */
+  inherit(dead: Life): void {
+    for (const { group, where } of dead.#seeks) this.#seeks.add({ group, where, told: new Set() })
+    for (const name of dead.deleting) this.deleting.add(name)
+  }
+
+  /** What was inherited is known by now. */
+  forgetInherited(): void {
+    this.#seeks.clear()
+    this.deleting.clear()
   }
 
   /** A position was set or is read: tells the history of it if a move of the group is under way there. */
@@ -188,12 +219,19 @@ export class Life implements QueueObserver, ObservedLife {
   }
 }
 
-function applies(
-  { group, where, told }: { group: string; where: { topic?: string; partition?: number }; told: Set<string> },
-  other: string,
-  topic: string,
-  partition: number,
-): boolean {
+interface SeekTarget {
+  readonly topic?: string
+  readonly partition?: number
+}
+
+/** A move of a group, and the partitions of which the history has been told. */
+interface Seek {
+  readonly group: string
+  readonly where: SeekTarget
+  readonly told: Set<string>
+}
+
+function applies({ group, where, told }: Seek, other: string, topic: string, partition: number): boolean {
   if (group !== other || told.has(`${topic}/${partition}`)) return false
   if (where.topic !== undefined && where.topic !== topic) return false
   return where.partition === undefined || where.partition === partition

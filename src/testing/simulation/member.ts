@@ -16,4 +16,6 @@ export interface SimulatedMember {
   dispatcher: Dispatcher | undefined
   membership: Membership | undefined
   hasLeft: boolean
+  /** Of the last grant of each partition, by `topic/partition`. */
+  readonly fences: Map<string, number>
 }

@@ -39,6 +39,20 @@ export function observeBroker(broker: Broker, life: ObservedLife): void {
   }
   const join = broker.join.bind(broker)
   broker.join = (request) => observeJoin(request, join, life)
+  const deleteTopic = broker.deleteTopic.bind(broker)
+  broker.deleteTopic = async (name) => {
+    life.deleting.add(name)
+    await deleteTopic(name)
+    life.deleting.delete(name)
+  }
+  const deleteGroup = broker.deleteGroup.bind(broker)
+  broker.deleteGroup = (name) => {
+    const isKnown = broker.groups().some((group) => group.name === name)
+    const deleting = deleteGroup(name)
+    // The engine has forgotten it by now, unless it refused.
+    if (isKnown && broker.groups().every((group) => group.name !== name)) life.note('group:deleted', { group: name })
+    return deleting
+  }
   const seek = broker.seek.bind(broker)
   broker.seek = (group, to, where) => observeSeek(seek, life, group, to, where)
 }
@@ -158,6 +172,7 @@ function observeListener(listener: MemberListener, member: SimulatedMember, life
       for (const assignment of assignments) {
         const { position } = assignment.finished
         life.sought(group, assignment.topic.name, assignment.partition, position)
+        member.fences.set(`${assignment.topic.name}/${assignment.partition}`, assignment.fence)
         life.note('granted', { ...place(assignment), position })
       }
       listener.assigned(assignments)
@@ -166,11 +181,7 @@ function observeListener(listener: MemberListener, member: SimulatedMember, life
       await listener.revoked(assignments)
       for (const assignment of assignments) life.note('released', place(assignment))
     },
-    lost: (error) => {
-      member.hasLeft = true
-      life.note('lost', { group, member: name, error })
-      listener.lost(error)
-    },
+    lost: (error) => listener.lost(error),
   }
 }
 
@@ -222,10 +233,11 @@ async function observeSeek(
   where: { topic?: string; partition?: number } | undefined,
 ): Promise<void> {
   if (life.isOver) return life.zombie(`sought in ${group}`)
-  const end = life.beginSeek(group, where)
+  const seeking = life.beginSeek(group, where)
   try {
     await seek(group, to, where)
+    seeking.done()
   } finally {
-    end()
+    seeking.end()
   }
 }

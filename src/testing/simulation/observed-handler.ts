@@ -51,7 +51,8 @@ function begin(input: Input, context: HandlerContext, member: SimulatedMember, l
       offset,
       key,
       attempt,
-      fence: context.fence,
+      // An array has one context, whose fence is the highest of its partitions.
+      fence: Array.isArray(input) ? (member.fences.get(`${topic}/${partition}`) ?? context.fence) : context.fence,
       isDuplicate: false,
     }
   })
@@ -119,16 +120,19 @@ class ObservedCall {
       this.#life.note('start', { ...delivery, isDuplicate: this.#isDuplicate, value })
     })
     let result: unknown
+    let waits: boolean
     this.#call.isInside = true
     try {
       const failing = faults.find((fault) => fault.kind === 'error')
       if (failing) throw failing.error()
       result = this.#handler(this.#input, this.#context)
+      // Asking may throw too.
+      waits = isThenable(result)
     } catch (error) {
       return this.#failed(error)
     }
-    if (!isThenable(result)) return this.#done(result)
-    return Promise.resolve(result).then(
+    if (!waits) return this.#done(result)
+    return Promise.resolve(result as PromiseLike<unknown>).then(
       (outcome) => this.#done(outcome),
       (error: unknown) => this.#failed(error),
     )
@@ -137,7 +141,7 @@ class ObservedCall {
   #done(result: unknown): unknown {
     this.#call.isInside = false
     if (this.#life.isOver) return this.#life.zombie(`the handler ${this.#call.text} ended`)
-    const outcomes = Array.isArray(result) && result.length === this.#call.deliveries.length ? result : []
+    const outcomes = outcomesOf(this.#call, result)
     this.#call.deliveries.forEach((delivery, i) => {
       const own = { ...delivery, isDuplicate: this.#isDuplicate }
       if (outcomes[i] instanceof Error) this.#life.note('error', { ...own, error: outcomes[i] })
@@ -164,6 +168,13 @@ class ObservedCall {
     this.#life.running.delete(this.#call)
     throw error
   }
+}
+
+/** What an array handler returned for each message, as the engine reads it: too few or too many mean that all failed. */
+function outcomesOf({ deliveries, member }: RunningCall, result: unknown): readonly unknown[] {
+  if (member.settings.batch === undefined || !Array.isArray(result)) return []
+  if (result.length === deliveries.length) return result
+  return deliveries.map(() => new Error(`${result.length} outcomes for ${deliveries.length} messages`))
 }
 
 /** The user's context, which in a test knows what it waits for. */

@@ -29,13 +29,16 @@ export interface ObservedLife {
   readonly simulation: ObservingSimulation
   readonly isOver: boolean
   readonly running: Set<RunningCall>
+  /** Topics that are being deleted. */
+  readonly deleting: Set<string>
   note<K extends HistoryKind>(kind: K, facts: HistoryEvents[K]): void
   sent(send: OpenSend): void
   acked(send: number, result: SendResult): void
   refused(send: number, error: unknown): void
   zombie<T>(text: string): Promise<T>
   takeJoining(dispatcher: Dispatcher): SimulatedMember
-  beginSeek(group: string, where: { topic?: string; partition?: number } | undefined): () => void
+  /** A group is being moved: `done` when it was, `end` in any case. */
+  beginSeek(group: string, where: { topic?: string; partition?: number } | undefined): { done(): void; end(): void }
   sought(group: string, topic: string, partition: number, position: number): void
   gate(label: string): Promise<void>
   sleep(ms: number): Promise<void>

@@ -12,11 +12,14 @@ const declaredWaitMs = 30_000
 /** Resources that are always there or say nothing. */
 const ordinary = new Set(['TTYWrap', 'PipeWrap', 'MessagePort', 'Immediate', 'SignalWrap', 'ProcessWrap'])
 
+/** Timers of the kit itself that are set now. */
+let polls = 0
+
 /** What there is to look at. */
 export interface OutsideHost {
   readonly runtime: VirtualRuntime
   readonly history: History
-  readonly life: { readonly running: ReadonlySet<RunningCall> }
+  readonly life: { readonly running: ReadonlySet<RunningCall>; readonly open: ReadonlyMap<number, unknown> }
   /** Whether a wiring is running. */
   readonly isStarting: boolean
 }
@@ -33,6 +36,8 @@ export class Outside {
   readonly #simulation: OutsideHost
   readonly #waitMs: number
   readonly #baseline: ReadonlyMap<string, number> = resources()
+  /** Calls that had all the real time they may have. */
+  readonly #given = new WeakSet<RunningCall>()
   /** Waits that are known to end. */
   #declared = 0
   #wake: (() => void) | undefined
@@ -52,14 +57,10 @@ export class Outside {
     }
     if (this.#declared > 0) return this.#real(declaredWaitMs)
     if (this.#waitMs === 0 || !this.#hasNewResource()) return false
-    const calls = [...this.#simulation.life.running].filter(({ isInside }) => isInside)
-    if (calls.length === 0 && !this.#simulation.isStarting) return false
-    for (const { text } of calls) {
-      if (this.undeclared.has(text)) continue
-      this.undeclared.add(text)
-      this.#simulation.history.add('external', { text, isDeclared: false })
-    }
-    return this.#poll()
+    const calls = [...this.#simulation.life.running].filter((call) => call.isInside && !this.#given.has(call))
+    // Who waits for virtual time or for the queue is not outside.
+    if (calls.length <= this.#virtualWaits && !this.#simulation.isStarting) return false
+    return this.#poll(calls)
   }
 
   /** Lets real time pass until `wait` is over: it is known to end, and what it gives is the same in every run. */
@@ -95,18 +96,41 @@ export class Outside {
     })
   }
 
-  async #poll(): Promise<boolean> {
+  /** Waits in real time for something to happen; who then had waited is marked, who is still held is not asked again. */
+  async #poll(calls: readonly RunningCall[]): Promise<boolean> {
     const { runtime, life, isStarting } = this.#simulation
     const running = life.running.size
     for (let waited = 0; waited < this.#waitMs; waited += lookEveryMs) {
+      polls++
       await new Promise<void>((resolve) => afterReal(lookEveryMs, resolve))
-      if (runtime.ready > 0 || life.running.size !== running || this.#simulation.isStarting !== isStarting) return true
+      polls--
+      if (runtime.ready === 0 && life.running.size === running && this.#simulation.isStarting === isStarting) continue
+      this.#mark(calls)
+      return true
     }
+    for (const call of calls) this.#given.add(call)
     return false
+  }
+
+  #mark(calls: readonly RunningCall[]): void {
+    for (const { text } of calls) {
+      if (this.undeclared.has(text)) continue
+      this.undeclared.add(text)
+      this.#simulation.history.add('external', { text, isDeclared: false })
+    }
+  }
+
+  /** Sleeps in virtual time and sends that are not answered: so many handlers may be waiting for them. */
+  get #virtualWaits(): number {
+    let waits = this.#simulation.life.open.size
+    for (const { label } of this.#simulation.runtime.timers()) if (label === 'sleep') waits++
+    return waits
   }
 
   #hasNewResource(): boolean {
     const now = resources()
+    // The timers with which this and other simulations look are no reason to look.
+    now.set('Timeout', (now.get('Timeout') ?? 0) - polls)
     for (const [name, count] of now) if (count > (this.#baseline.get(name) ?? 0)) return true
     return false
   }

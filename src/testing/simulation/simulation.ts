@@ -143,7 +143,8 @@ export class Simulation implements LivingSimulation {
     try {
       return codec.contentType === bytes.contentType ? Buffer.from(part as Uint8Array) : codec.decode(part as never)
     } catch {
-      return part
+      // As a snapshot has it.
+      return Buffer.from(part as never)
     }
   }
 
@@ -171,6 +172,7 @@ export class Simulation implements LivingSimulation {
     this.history.add('crash', { power, point: at })
     this.#unknown.push(...life.open.values())
     const next = new Life(this, life.number + 1)
+    next.inherit(life)
     this.#survivors = life.storage.crash(power ? 'power' : 'process', next.runtime)
     life.end()
     this.#next = next
@@ -253,7 +255,9 @@ export class Simulation implements LivingSimulation {
   #restored(): void {
     const { life, history } = this
     for (const topic of life.broker.topics()) this.nameTopic(topic as EmbeddedTopic)
+    for (const topic of life.deleting) if (life.broker.topic(topic) === undefined) life.note('topic:deleted', { topic })
     this.snapshot('restart')
+    life.forgetInherited()
     const { logs } = history.events.at(-1) as HistoryEvent<'snapshot'>
     const known = new Map<string, number>()
     for (const { topic, partition, offset } of history.of('acked')) {

@@ -3,6 +3,7 @@ import type { Broker, BrokerTopic } from '../../contracts/broker.ts'
 import type { Storage } from '../../contracts/storage.ts'
 import { Catalog } from '../../embedded/catalog.ts'
 import { Progress } from '../../groups/progress.ts'
+import { TestError } from '../test-error.ts'
 import type { HistoryEvents, LogSnapshot, ProgressSnapshot } from '../history.ts'
 
 /** Reads back what a store holds: logs through the engine, progress straight from its rows. */
@@ -40,7 +41,9 @@ function readLog(topic: BrokerTopic, partition: number, codec: Codec<unknown>): 
   const records: LogSnapshot['records'][number][] = []
   for (let offset = start; offset < end;) {
     const answer = topic.fetch(partition, offset)
-    if (answer instanceof Promise || answer.kind !== 'records') break
+    if (answer instanceof Promise)
+      throw new TestError('WOULD_HANG', `the log of ${topic.name} answers later: a snapshot reads at once`)
+    if (answer.kind !== 'records') break
     const { batch, index } = answer
     for (let i = index; i < batch.count; i++) {
       records.push({ offset: batch.offsetAt(i), key: batch.keyAt(i), value: valueAt(i) })
