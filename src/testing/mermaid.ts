@@ -2,6 +2,7 @@ import type { History, HistoryEvent } from './history.ts'
 import { showDuration } from './duration.ts'
 import { showError, showKey, showValue } from './show.ts'
 import { showPartition } from './timeline-rows.ts'
+import { toldOrder } from './told-order.ts'
 
 /** What Mermaid takes for its own syntax, and its escape. */
 const special = /[#;"'<>&%{}\\\r\n]/g
@@ -10,7 +11,7 @@ const special = /[#;"'<>&%{}\\\r\n]/g
 export function mermaid(history: History): string {
   const diagram = new Diagram()
   const sent = new Map(history.of('send').map(({ send, value }) => [send, value]))
-  for (const event of history.events) draw(diagram, event, sent)
+  for (const event of toldOrder(history)) draw(diagram, event, sent)
   return diagram.text()
 }
 
@@ -84,7 +85,7 @@ function draw(diagram: Diagram, event: HistoryEvent, sent: ReadonlyMap<number, u
 function noteOf(event: HistoryEvent): string | undefined {
   if (event.kind === 'stopped') return `${event.group} stops at ${showPartition(event)} ${messageOf(event)}`
   if (event.kind === 'crash') return event.power ? 'power loss' : 'crash'
-  if (event.kind === 'wired' && event.life > 1) return `restart, life ${event.life}`
+  if (event.kind === 'snapshot' && event.reason === 'restart') return `restart, life ${event.life}`
   if (event.kind === 'fault') return `fault ${event.name}`
   if (event.kind === 'drained') return `${event.idle} after ${showDuration(event.at)} virtual`
   return undefined

@@ -28,7 +28,7 @@ type Told = Row | readonly Row[]
 
 /** The lines that each kind of event makes. A kind without an entry does not compile. */
 const tellers: { readonly [K in HistoryKind]: (event: HistoryEvent<K>, sent: Sent) => Told } = {
-  wired: ({ life }) => (life > 1 ? row('flow', 'restart', `life ${life}`) : row('all', 'wired', `life ${life}`)),
+  wired: ({ life }) => row('all', 'wired', `life ${life}`),
   'topic:created': ({ topic, partitions }) => row('all', 'create', `${topic}, ${partitions} partitions`, { topic }),
   'topic:deleted': ({ topic }) => row('flow', 'delete', topic, { topic }),
   send: ({ topic, partition, key, value }) => ({
@@ -99,7 +99,8 @@ const tellers: { readonly [K in HistoryKind]: (event: HistoryEvent<K>, sent: Sen
   crash: ({ power, point }) =>
     row('flow', 'crash', `${power ? 'power loss' : 'process'}${point === '' ? '' : ` at ${point}`}`),
   zombie: ({ text }) => row('flow', 'zombie', text),
-  snapshot: ({ logs, progress }) => [
+  snapshot: ({ logs, progress, reason, life }) => [
+    ...(reason === 'restart' ? [row('flow', 'restart', `life ${life}`)] : []),
     ...logs.map((one) =>
       row('all', 'stored', `${showPartition(one)} ${showPairs([one.start, one.end])}`, { topic: one.topic }),
     ),

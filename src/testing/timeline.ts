@@ -2,6 +2,7 @@ import { isObject } from '../options.ts'
 import { showDuration } from './duration.ts'
 import type { History } from './history.ts'
 import { rowsOf, type Row, type TimelineLevel } from './timeline-rows.ts'
+import { toldOrder } from './told-order.ts'
 
 /** What a timeline shows. */
 export interface TimelineOptions {
@@ -30,12 +31,14 @@ const subjectWidth = 27
 
 /**
  * Tells a history as text, one line for each thing that happened. Made of virtual time, places, keys and values alone, so
- * that the same run gives the same text: good for snapshots.
+ * that the same run gives the same text: good for snapshots. A message is sent before it is handled; only `all` has the very
+ * order of events, in which a sender is told a moment after the handlers.
  */
 export function timeline(history: History, options: TimelineOptions = {}): string {
   const depth = depths[options.level ?? 'flow']
   const sent = new Map(history.of('send').map(({ send, value }) => [send, value]))
-  const told = history.events.flatMap((event) =>
+  const events = depth === depths.all ? history.events : toldOrder(history)
+  const told = events.flatMap((event) =>
     rowsOf(event, sent)
       .filter((row) => depths[row.level] <= depth && isAsked(row, options))
       .map((row) => ({ row, time: `+${showDuration(event.at)}` })),

@@ -57,6 +57,17 @@ const flow = `\
 idle    empty after 1s virtual`
 
 describe('timeline', () => {
+  test('tells that a message was sent before it tells that it was handled, as the engine hands it out a moment earlier', () => {
+    history.add('send', { ...orders, send: 1, key: 'o-1', value: 1, headers: {}, batch: undefined, acks: 'flushed' })
+    history.add('deliver', delivery(1, 1))
+    history.add('start', { ...delivery(1, 1), value: 1 })
+    history.add('acked', { ...orders, send: 1, offset: 0, key: 'o-1', acks: 'flushed' })
+    history.add('done', delivery(1, 1))
+    const verbs = (text: string): string[] => text.split('\n').map((line) => line.slice(8).split(' ')[0]!)
+    expect(verbs(timeline(history))).toEqual(['send', 'start', 'done'])
+    expect(verbs(timeline(history, { level: 'all' }))).toEqual(['sending', 'deliver', 'start', 'send', 'done'])
+  })
+
   test('tells the flow', () => {
     story()
     expect(timeline(history)).toBe(flow)
@@ -228,6 +239,7 @@ const rare = `\
         fault    crash: at handler:done
         point    handler:done
         crash    power loss at handler:done
+        wired    life 2
         restart  life 2
         stored   orders[1] @3..@4
         stored   billing orders[1] -> 3 @4
