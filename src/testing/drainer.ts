@@ -64,7 +64,7 @@ export class Drainer {
   idle(): VerbResult['idle'] {
     const { runtime, outside } = this.#simulation
     if (this.#simulation.isCrashed) return 'parked'
-    if (outside.waiting().length > 0 && runtime.nextTimer() === undefined) return 'external'
+    if (outside.isWaiting && runtime.nextTimer() === undefined) return 'external'
     if (runtime.nextTimer() !== undefined) return 'waiting'
     return this.#left() === 0 || this.#isIdle() ? 'empty' : 'parked'
   }

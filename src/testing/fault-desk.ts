@@ -155,11 +155,22 @@ export class FaultDesk implements FaultSource {
     return found ?? []
   }
 
+  /** A fault for a name that nobody has would wait for ever, without a word. */
+  #checkNames({ group, topic }: Rule['match']): void {
+    const { history } = this.#simulation
+    const groups = new Set(history.of('joined').map((event) => event.group))
+    if (group !== undefined && !groups.has(group)) throw unknown('group', group, groups)
+    const topics = new Set(history.of('topic:created').map((event) => event.topic))
+    if (topic !== undefined && !topics.has(topic)) throw unknown('topic', topic, topics)
+  }
+
   #add(name: PointName, match: Rule['match'], fault: Fault, nth: number, times: number): void {
     if (!pointNames.includes(name)) throw refused('at', name, pointNames.join(', '))
     if (!Number.isInteger(nth) || nth < 1) throw refused('nth', nth, 'a whole number from 1')
     if (times !== Infinity && (!Number.isInteger(times) || times < 1))
       throw refused('times', times, 'a whole number from 1')
+    // What is about to be created has no name yet.
+    if (!/^(group|topic):/.test(name)) this.#checkNames(match)
     this.#rules.push({ name, match, fault, skip: nth - 1, left: times })
   }
 }
@@ -215,6 +226,11 @@ function fits(match: Rule['match'], point: Point): boolean {
     if (match[field] !== undefined && match[field] !== point[field]) return false
   }
   return match.where === undefined || (point.message !== undefined && match.where(point.message))
+}
+
+function unknown(what: string, name: string, known: ReadonlySet<string>): TestError {
+  const names = known.size === 0 ? 'none yet' : [...known].join(', ')
+  return new TestError('UNKNOWN_NAME', `no ${what} ${name} in this test; there are: ${names}`)
 }
 
 function refused(name: string, value: unknown, allowed: string): TestError {

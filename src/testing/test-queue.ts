@@ -157,7 +157,8 @@ export class TestQueue<W = unknown> {
   /** Awaits a promise of the queue, letting time pass as needed: `await t.resolve(subscription.drain())`. */
   async resolve<T>(promise: Promise<T>): Promise<T> {
     let value: T | undefined
-    await this.#asVerb('resolve', async () => {
+    this.#assertAlive()
+    await this.#alone('resolve', async () => {
       value = await this.#simulation.runtime.resolve(promise, 'resolve: the promise')
     })
     return value as T
@@ -171,12 +172,21 @@ export class TestQueue<W = unknown> {
     this.#simulation.crash(kind === 'power', 'here')
   }
 
-  /** Begins the next life on what survived, and runs the wiring again. @throws `CRASHED` when it is not dead */
+  /**
+   * Begins the next life on what survived, and runs the wiring again. It may crash again while it does.
+   *
+   * @throws `CRASHED` when the process is alive
+   */
   async restart(): Promise<void> {
     if (!this.#simulation.isCrashed) throw new TestError('CRASHED', 'restart: the process is alive; crash it first')
-    await this.#asVerb('restart', () =>
-      this.#simulation.runtime.resolve(this.#simulation.restart(), 'restart: the wiring'),
-    )
+    await this.#alone('restart', async () => {
+      try {
+        await this.#simulation.runtime.resolve(this.#simulation.restart(), 'restart: the wiring')
+      } catch (error) {
+        // A process that dies again while it starts is dead again: `assert.crashed()` tells, the next restart goes on.
+        if (!(error instanceof TestError && error.code === 'CRASHED')) throw error
+      }
+    })
   }
 
   // --- what happened ---
@@ -254,12 +264,18 @@ export class TestQueue<W = unknown> {
     throw new TestError('LEFT_RUNNING', `disposed while handlers were running: ${what}; settle or drain before the end`)
   }
 
+  /** Runs a verb and tells what it did. A verb on a dead process is no error: time passes, nothing happens. */
   async #asVerb(name: string, verb: () => Promise<void>): Promise<VerbResult> {
+    await this.#alone(name, verb)
+    return this.#result()
+  }
+
+  /** One verb at a time. */
+  async #alone(name: string, verb: () => Promise<void>): Promise<void> {
     if (this.#disposing) throw new TestError('DISPOSED', `${name}: the test queue was disposed`)
     if (this.#verb !== undefined) {
       throw new TestError('VERB_RUNNING', `${name}: ${this.#verb} has not ended; await it first`)
     }
-    if (name !== 'restart') this.#assertAlive()
     this.#verb = name
     try {
       await (this.underWay = verb())
@@ -268,7 +284,6 @@ export class TestQueue<W = unknown> {
       this.underWay = undefined
     }
     this.#checkInvariants()
-    return this.#result()
   }
 
   #result(): VerbResult {

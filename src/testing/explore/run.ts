@@ -266,6 +266,7 @@ class Fingerprint {
       group?: string
       key?: string
       point?: string
+      error?: unknown
     }
     if (facts.offset !== undefined) this.#number(facts.offset)
     if (facts.partition !== undefined) this.#number(facts.partition)
@@ -273,6 +274,7 @@ class Fingerprint {
     if (facts.group !== undefined) this.#text(facts.group)
     if (facts.key !== undefined) this.#text(facts.key)
     if (facts.point !== undefined) this.#text(facts.point)
+    if (facts.error instanceof Error) this.#text(facts.error.message)
   }
 
   #number(value: number): void {

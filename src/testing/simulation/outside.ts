@@ -50,7 +50,8 @@ export class Outside {
   /** Called when nothing can run; true when something may be there by now. */
   async look(): Promise<boolean> {
     const { runtime } = this.#simulation
-    if (!this.#isWaiting) return false
+    const isBusy = this.pending > 0 || this.#declared > 0 || this.#simulation.isStarting
+    if (!isBusy && !this.isWaiting) return false
     for (let turn = 0; turn < turns; turn++) {
       await new Promise<void>(nextTurn)
       if (runtime.ready > 0) return true
@@ -79,8 +80,8 @@ export class Outside {
     return [...this.#simulation.life.running].map(describe)
   }
 
-  get #isWaiting(): boolean {
-    if (this.pending > 0 || this.#declared > 0 || this.#simulation.isStarting) return true
+  /** Whether a handler has not ended that no fault holds. */
+  get isWaiting(): boolean {
     for (const { isInside } of this.#simulation.life.running) if (isInside) return true
     return false
   }

@@ -12,6 +12,7 @@ import { openOn, queueDefaults } from '../../open.ts'
 import { resolveOptions } from '../../options.ts'
 import { History, type HistoryEvent } from '../history.ts'
 import { InvariantChecker, type Invariant } from '../invariants/invariant.ts'
+import { TestError } from '../test-error.ts'
 import { mulberry32, VirtualRuntime, type ReadyAction } from '../virtual-runtime.ts'
 import { StoreNames } from './commit-content.ts'
 import type { CrashableStorage } from './crashable-storage.ts'
@@ -242,13 +243,30 @@ export class Simulation implements LivingSimulation {
     this.isStarting = true
     try {
       if (this.#isFull) life.storage.faults.diskFreeBytes = 0
-      life.mq = await openOn(life.storage, life.runtime, options, life)
+      life.mq = await this.#unlessCrashed(life, openOn(life.storage, life.runtime, options, life))
       if (life.number > 1) this.#restored()
-      this.wired = await wire(life.mq, life)
+      this.wired = await this.#unlessCrashed(life, Promise.resolve(wire(life.mq, life)))
       life.note('wired', {})
     } finally {
       this.isStarting = false
     }
+  }
+
+  /** Awaits a step of a life's beginning. Where nothing starts it again by itself, a crash in it has to be told. */
+  #unlessCrashed<T>(life: Life, step: Promise<T>): Promise<T> {
+    if (this.#options.isRestarting) return step
+    return new Promise((resolve, reject) => {
+      const forget = life.onEnd(() => {
+        const { point } = this.history.of('crash').at(-1)!
+        reject(
+          new TestError(
+            'CRASHED',
+            `the process crashed (${point}) while the wiring ran: restart() begins the next one`,
+          ),
+        )
+      })
+      step.then(resolve, reject).finally(forget)
+    })
   }
 
   /** After a crash: what survived, and which of the sends without an answer are in it. */
