@@ -3,8 +3,12 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { expect } from 'vitest'
 
 export const root: string = fileURLToPath(new URL('../..', import.meta.url))
+
+/** What a user's project may have installed beside this package. */
+const companions = ['vitest', 'fast-check']
 
 /** A fresh directory of a user's project in which `lanemq` is this package; gone when the callback has ended. */
 export function inProject<T>(use: (directory: string) => T): T {
@@ -12,6 +16,9 @@ export function inProject<T>(use: (directory: string) => T): T {
   try {
     mkdirSync(join(directory, 'node_modules'))
     symlinkSync(root, join(directory, 'node_modules/lanemq'), 'dir')
+    for (const name of companions) {
+      symlinkSync(join(root, 'node_modules', name), join(directory, 'node_modules', name), 'dir')
+    }
     writeFileSync(join(directory, 'package.json'), '{ "type": "module" }')
     return use(directory)
   } finally {
@@ -30,6 +37,7 @@ export interface Outcome {
 export function outcomeOf(file: string, cwd: string, parameters: string[] = []): Outcome {
   const run = spawnSync(process.execPath, [file, ...parameters], {
     cwd,
+    env: { ...process.env, NO_COLOR: '1', FORCE_COLOR: undefined },
     encoding: 'utf8',
     timeout: 25_000,
     killSignal: 'SIGKILL',
@@ -42,4 +50,15 @@ export function outcomeOf(file: string, cwd: string, parameters: string[] = []):
 /** The outcome of a program that does what it says and prints exactly these lines. */
 export function success(printed: readonly string[]): Outcome {
   return { ended: 'code 0', stderr: '', printed }
+}
+
+/** A line that runners of tests print at the end: some passed. */
+export const passed: unknown = expect.stringMatching(/^(#|ℹ) pass [1-9]|^ *Tests {2}[1-9]\d* passed/)
+
+/** Puts what was printed in place of each line that fits it, where `…` stands for anything: times differ from run to run. */
+export function filledIn(prints: readonly string[], { printed }: Outcome): readonly string[] {
+  return prints.map((line, i) => {
+    const parts = line.split('…').map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`))
+    return new RegExp(`^${parts.join('.*')}$`).test(printed[i] ?? '') ? printed[i]! : line
+  })
 }
