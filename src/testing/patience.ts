@@ -6,8 +6,8 @@ import type { Life } from './simulation/life.ts'
 import type { Simulation } from './simulation/simulation.ts'
 import { TestError } from './test-error.ts'
 
-/** How long a patient client waits before it sends again what found no room, in virtual milliseconds. */
-const againAfterMs = 10
+/** How long a patient client waits before it sends again what found no room, in virtual milliseconds; then twice that. */
+const firstWaitMs = 100
 
 /**
  * The client that a test sends with. A patient one outlives crashes, as clients in other processes do: it finds out after
@@ -25,14 +25,14 @@ export class Patience {
   }
 
   async send(name: string, message: OutgoingMessage<unknown>, options?: SendOptions): Promise<SendResult> {
-    for (;;) {
+    for (let waitMs = firstWaitMs; ; waitMs *= 2) {
       const { life } = this.#simulation
       const outcome = await this.#try(life, name, message, options)
       if (outcome.result !== undefined) return outcome.result
       if (outcome.error !== undefined) {
         if (!this.#isPatient || !isQueueError(outcome.error, 'STORE_FULL')) throw outcome.error
         // In the time of all lives: this one may end meanwhile.
-        await new Promise<void>((again) => this.#simulation.runtime.timer(againAfterMs, 'sleep', again))
+        await new Promise<void>((again) => this.#simulation.runtime.timer(waitMs, 'sleep', again))
         continue
       }
       if (!this.#isPatient) {
