@@ -105,7 +105,7 @@ describe('batches', () => {
 
   test('LOSS-42: an undecodable message behind a failing one of its key is neither lost nor overtaken', async () => {
     const { mq, run, runtime } = await virtualQueue()
-    let isDamaged = true
+    let isDamaged = false
     const codec = {
       contentType: 'application/x-picky',
       format: 'text' as const,
@@ -120,6 +120,7 @@ describe('batches', () => {
     const topic = await run(mq.topic<string>('t', { codec: codec as never }))
     const seen: string[] = []
     await run(topic.sendBatch(messagesOf('k:1', 'k:2', 'k:3')))
+    isDamaged = true
     const subscription = await run(
       topic.subscribe(
         'g',

@@ -28,6 +28,7 @@ const shownViolations = 5
 export class VirtualQueue {
   readonly runtime: VirtualRuntime
   readonly #simulation: Simulation
+  #isSabotaged = false
 
   constructor(options: QueueOptions, seed: number) {
     this.#simulation = new Simulation({
@@ -72,14 +73,20 @@ export class VirtualQueue {
     return this.mq
   }
 
+  /** Breaks the rules from outside of the queue from here on, for this reason: invariants that say so are right. */
+  sabotage(_because: string): void {
+    this.#isSabotaged = true
+  }
+
   /** Looks at the store, closes the queue, opens it once more to see that all is there, and tells what was broken. */
   async end(): Promise<void> {
+    const { checker, history } = this.#simulation
     await this.settle()
+    if (this.#isSabotaged) return void (await this.run(this.mq.close({ timeoutMs: 0 })))
     if (this.#isOpen) this.#simulation.snapshot('end')
     await this.run(this.mq.close({ timeoutMs: 0 }))
     await this.crash('power')
     await this.run(this.mq.close())
-    const { checker, history } = this.#simulation
     const { violations } = checker
     if (violations.length === 0) return
     const lines = violations.slice(0, shownViolations).map(({ invariant, text }) => `${invariant}: ${text}`)

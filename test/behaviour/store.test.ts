@@ -185,10 +185,12 @@ describe('a queue on disk', () => {
 describe('verify() of a log', () => {
   test('LOSS-50: a batch that is missing at the beginning, in the middle or at the end is found', async () => {
     for (const missing of [0, 3, 9]) {
-      const { mq, run, storage } = await virtualQueue()
+      const queue = await virtualQueue()
+      const { mq, run, storage } = queue
       const topic = await run(mq.topic<string>('t'))
       for (let i = 0; i < 10; i++) await run(topic.send({ value: `${i}` }))
       expect(await run(mq.verify())).toEqual({ ok: true, batches: 10, messages: 10, damages: [] })
+      queue.sabotage('a batch of the log is removed behind its back')
       const writes = storage.batch()
       const [first] = storage.keys('log', { from: logKey(0, 0), to: logKey(1_000, 0), limit: 1 })
       const id = Buffer.from(first!).readUInt32BE(0)
@@ -207,19 +209,18 @@ describe('verify() of a log', () => {
     await run(mq.subscribe([long, short], 'g', () => {}, { from: 'earliest' }))
     for (let i = 0; i < 200; i++) await run(long.send({ value: `${i}` }))
     await run(short.send({ value: '1' }))
-    const later = runtime.later.bind(runtime)
+    const act = runtime.act.bind(runtime)
     let steps = 0
-    runtime.later = (label, task) => {
-      later(label, () => {
+    runtime.act = (label, task) =>
+      act(label, () => {
         if (label === 'verify') {
           steps++
           void long.trim(0, Math.min(190, long.offsets()[0]!.start + 30))
           // Buffered messages are seen before they are on disk.
           for (const topic of [long, short]) void topic.send({ value: 'late' }, { acks: 'buffered' })
         }
-        task()
+        return task()
       })
-    }
     const { damages } = await run(mq.verify())
     expect(damages).toEqual([])
     expect(steps).toBeGreaterThan(3)
