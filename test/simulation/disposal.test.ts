@@ -118,29 +118,37 @@ test('TEST-24: disposing again gives the same end; a verb after it is refused', 
 })
 
 // Finding K4.
-test.fails('TEST-24: a send, a restart and a crash after the end are refused, and do not hang', { timeout: 5_000 }, async () => {
-  const t = await openTest({ wire: wireShop() })
-  await t.dispose()
-  await expect(t.send('orders', order('a'))).rejects.toMatchObject({ code: 'DISPOSED' })
-  await refusal('DISPOSED', () => t.restart())
-  await refusal('DISPOSED', () => t.crash())
-})
+test.fails(
+  'TEST-24: a send, a restart and a crash after the end are refused, and do not hang',
+  { timeout: 5_000 },
+  async () => {
+    const t = await openTest({ wire: wireShop() })
+    await t.dispose()
+    await expect(t.send('orders', order('a'))).rejects.toMatchObject({ code: 'DISPOSED' })
+    await refusal('DISPOSED', () => t.restart())
+    await refusal('DISPOSED', () => t.crash())
+  },
+)
 
 // Finding K5.
-test.fails('TEST-25: disposing while a verb is under way waits for it or says so, and ends', { timeout: 10_000 }, async () => {
-  const t = await openTest({ wire: wireShop((_message, _context, { clock }) => clock.sleep('1s')) })
-  for (let i = 0; i < 50; i++) await t.send('orders', order('a'))
-  const drained = t.drain().then(
-    () => 'drained',
-    (error: { code: string }) => error.code,
-  )
-  const disposed = t.dispose().then(
-    () => 'disposed',
-    (error: { code: string }) => error.code,
-  )
-  expect(['drained', 'DISPOSED']).toContain(await drained)
-  expect(['disposed', 'LEFT_RUNNING', 'VERB_RUNNING']).toContain(await disposed)
-})
+test.fails(
+  'TEST-25: disposing while a verb is under way waits for it or says so, and ends',
+  { timeout: 10_000 },
+  async () => {
+    const t = await openTest({ wire: wireShop((_message, _context, { clock }) => clock.sleep('1s')) })
+    for (let i = 0; i < 50; i++) await t.send('orders', order('a'))
+    const drained = t.drain().then(
+      () => 'drained',
+      (error: { code: string }) => error.code,
+    )
+    const disposed = t.dispose().then(
+      () => 'disposed',
+      (error: { code: string }) => error.code,
+    )
+    expect(['drained', 'DISPOSED']).toContain(await drained)
+    expect(['disposed', 'LEFT_RUNNING', 'VERB_RUNNING']).toContain(await disposed)
+  },
+)
 
 const left: string[] = []
 

@@ -70,13 +70,17 @@ test('TEST-42: work without end stops at the horizon, and the cycle is named', a
 })
 
 // Finding K6: it runs for minutes.
-test.skip('TEST-43: a cycle in no time stops after so many deliveries, and is named', { timeout: 20_000 }, async () => {
-  const t = await openTest({ wire: pingPong })
-  await t.send('ping', { value: 1 })
-  const { message } = await refusal('ENDLESS', () => t.drain({ maxDeliveries: 50 }))
-  expect(message).toContain('50 deliveries')
-  expect(message).toMatch(/to pong ping\[0] -> to ping pong\[0]|to ping pong\[0] -> to pong ping\[0]/)
-})
+test.runIf(process.env['KIT_FINDINGS'])(
+  'TEST-43: a cycle in no time stops after so many deliveries, and is named',
+  { timeout: 20_000 },
+  async () => {
+    const t = await openTest({ wire: pingPong })
+    await t.send('ping', { value: 1 })
+    const { message } = await refusal('ENDLESS', () => t.drain({ maxDeliveries: 50 }))
+    expect(message).toContain('50 deliveries')
+    expect(message).toMatch(/to pong ping\[0] -> to ping pong\[0]|to ping pong\[0] -> to pong ping\[0]/)
+  },
+)
 
 test('TEST-44: drain ends as soon as `until` holds', async () => {
   await using t = await openTest({ wire: wireShop((_message, _context, { clock }) => clock.sleep('1m')) })
@@ -96,8 +100,12 @@ test('TEST-45: messages given up make drain throw, with their places and what wa
   const sent = ['a', 'd', 'b'].map((key) => t.send('orders', order(key)))
   const error = await refusal('UNEXPECTED_FAILURES', () => t.drain({ allowDead: 1 }))
   expect(error.message).toContain('2 messages were given up, allowDead is 1')
-  expect(error.message).toContain('billing gave up orders[0]@0 (key a) after 3 attempts: QueueError: group billing gave up offset 0 of orders/0 after 3 attempts: Error: card declined')
-  expect(error.message).toContain('billing gave up orders[1]@0 (key d) after 3 attempts: QueueError: group billing gave up offset 0 of orders/1 after 3 attempts: Error: no stock')
+  expect(error.message).toContain(
+    'billing gave up orders[0]@0 (key a) after 3 attempts: QueueError: group billing gave up offset 0 of orders/0 after 3 attempts: Error: card declined',
+  )
+  expect(error.message).toContain(
+    'billing gave up orders[1]@0 (key d) after 3 attempts: QueueError: group billing gave up offset 0 of orders/1 after 3 attempts: Error: no stock',
+  )
   expect(error.cause).toBeInstanceOf(AggregateError)
   expect((error.cause as AggregateError).errors).toHaveLength(6)
   await Promise.all(sent)
@@ -120,12 +128,11 @@ test('TEST-46: a drain that meets a crash ends there and says so', async () => {
   await t.send('orders', order('a'))
   await t.drain()
   t.assert.crashed()
-  for (const call of [() => t.settle(), () => t.drain(), () => t.advance(1), () => t.next()] as const) {
-    const { message } = await refusal('CRASHED', call)
-    expect(message).toContain('handler:start billing orders[0]@0')
-  }
+  // Time passes also while nothing runs.
+  expect(await t.advance('1h')).toMatchObject({ idle: 'parked', attempts: 0, elapsedMs: 3_600_000 })
   await refusal('CRASHED', () => t.send('orders', order('a')))
-  await refusal('CRASHED', () => t.mq)
+  const { message } = await refusal('CRASHED', () => t.mq)
+  expect(message).toContain('handler:start billing orders[0]@0')
   await t.restart()
   await t.drain()
   t.assert.drained()

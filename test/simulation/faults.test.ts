@@ -57,10 +57,19 @@ test('TEST-73: a stuck handler runs when the faults are lifted, others meanwhile
   for (const key of ['a', 'a', 'b', 'd']) await t.send('orders', order(key))
   expect((await t.settle()).running).toEqual(['billing orders[0]@0'])
   await t.advance('1h')
-  expect(done(t).toSorted()).toEqual(['b', 'd'])
+  expect(new Set(done(t))).toEqual(new Set(['b', 'd']))
   await t.faults.lift()
   await t.drain()
   expect(done(t).slice(2)).toEqual(['a', 'a'])
+})
+
+test('TEST-73: drain leaves what a fault holds, and says so', async () => {
+  await using t = await openTest({ wire: wireShop() })
+  t.faults.stuck('billing', { key: 'a' })
+  for (const key of ['a', 'd']) await t.send('orders', order(key))
+  expect(await t.drain()).toMatchObject({ idle: 'parked', running: ['billing orders[0]@0'] })
+  await t.faults.lift()
+  expect((await t.drain()).idle).toBe('empty')
 })
 
 test('TEST-74: a slow handler takes so much longer in virtual time, as often as said', async () => {
@@ -123,6 +132,18 @@ test('TEST-77: when the last member has left, messages wait; lifting the faults 
   t.assert.drained()
 })
 
+// Finding K16.
+test.fails('TEST-77: lifting brings one back also for a member that has not quite left', async () => {
+  await using t = await openTest({ wire: wireShop() })
+  t.faults.slow('billing', '1m', { key: 'a' })
+  t.faults.leave('billing', { key: 'd' })
+  for (const key of ['a', 'd', 'a']) await t.send('orders', order(key))
+  await t.settle()
+  await t.faults.lift()
+  await t.drain()
+  t.assert.drained()
+})
+
 test('TEST-78: a full store refuses sends, goes on acknowledging, and has room again later', async () => {
   await using t = await openTest({ wire: wireShop((_message, _context, { clock }) => clock.sleep('5s')) })
   await t.send('orders', order('a'))
@@ -160,19 +181,22 @@ test('TEST-78: it gets full at the n-th commit from now, and stays so over a res
   await t.drain()
 })
 
-test.for(['1d', '-1d'] as const)('TEST-79: a jump of the wall clock by %s fires nothing and delays nothing', async (by) => {
-  await using t = await openTest({ wire: wireShop((_message, _context, { clock }) => clock.sleep('10s')) })
-  t.handler('billing').failTimes(1)
-  await t.send('orders', order('a'))
-  const before = t.clock.now()
-  t.faults.wallClock(by)
-  expect(t.clock.now() - before).toBe(by === '1d' ? 86_400_000 : -86_400_000)
-  const after = await t.settle()
-  expect({ attempts: after.attempts, elapsedMs: after.elapsedMs }).toEqual({ attempts: 1, elapsedMs: 0 })
-  t.assert.pending('retry', { in: '1s' })
-  expect((await t.drain()).elapsedMs).toBe(11_000)
-  expect(t.timeline()).toContain('jump     wall clock')
-})
+test.for(['1d', '-1d'] as const)(
+  'TEST-79: a jump of the wall clock by %s fires nothing and delays nothing',
+  async (by) => {
+    await using t = await openTest({ wire: wireShop((_message, _context, { clock }) => clock.sleep('10s')) })
+    t.handler('billing').failTimes(1)
+    await t.send('orders', order('a'))
+    const before = t.clock.now()
+    t.faults.wallClock(by)
+    expect(t.clock.now() - before).toBe(by === '1d' ? 86_400_000 : -86_400_000)
+    const after = await t.settle()
+    expect({ attempts: after.attempts, elapsedMs: after.elapsedMs }).toEqual({ attempts: 1, elapsedMs: 0 })
+    t.assert.pending('retry', { in: '1s' })
+    expect((await t.drain()).elapsedMs).toBe(11_000)
+    expect(t.timeline()).toContain('jump     wall clock')
+  },
+)
 
 const keys = ['a', 'b', 'c', 'd', 'f', 'a', 'b', 'c', 'd', 'f']
 

@@ -198,3 +198,11 @@ test('TEST-58: names that nobody has, and points that there are not, are refused
   await refusal('INVALID_OPTION', () => t.faults.slow('billing', 'long' as '1s'))
   await refusal('INVALID_OPTION', () => t.faults.crashLoop({ at: 'deliver', times: 1.5 }))
 })
+
+test('TEST-58: a fault for a group or a topic that nobody has is refused, not ignored', async () => {
+  await using t = await openTest({ wire: wireShop() })
+  await refusal('UNKNOWN_NAME', () => t.handler('biling').failTimes(1))
+  await refusal('UNKNOWN_NAME', () => t.faults.stuck('biling'))
+  await refusal('UNKNOWN_NAME', () => t.faults.crash({ at: 'deliver', group: 'biling' }))
+  await refusal('UNKNOWN_NAME', () => t.faults.crash({ at: 'send:before', topic: 'order' }))
+})
