@@ -64,7 +64,11 @@ export class Stage {
   }
 
   /** Subscribes `calls`, and lets them begin. */
-  async consume(topic: Topic<string>, options: SubscribeOptions = {}, calls: HeldCalls = this.calls): Promise<Subscription> {
+  async consume(
+    topic: Topic<string>,
+    options: SubscribeOptions = {},
+    calls: HeldCalls = this.calls,
+  ): Promise<Subscription> {
     const all = { from: 'earliest', backoff: { type: 'fixed', delayMs: 100, jitter: 0 }, ...options } as const
     const subscription = await this.run(topic.subscribe('g', calls.handler, all as never))
     await this.settle()

@@ -1,0 +1,464 @@
+import type { Message, MessageQueue, PulledMessage, Subscription, Topic } from '../../src/index.ts'
+import type { ExploreOptions, TestQueue, WireContext } from '../../src/testing/index.ts'
+import { noIdleHands } from './idle-hands.ts'
+
+/** What a flow's wiring hands to its scenario. */
+interface Wired {
+  readonly mq: MessageQueue
+  readonly topics: readonly Topic<Work>[]
+  readonly subscriptions: Subscription[]
+  /** Adds one more member. */
+  readonly join?: () => Promise<Subscription>
+}
+
+/** A message of a flow: how long its handler takes, and how often it fails before it succeeds. */
+interface Work {
+  readonly id: string
+  readonly ms?: number
+  readonly fails?: number
+}
+
+type Test = TestQueue<Wired>
+
+/** Something to explore; each call begins with a state of its own. */
+export interface Flow {
+  readonly about: string
+  options(): ExploreOptions<Wired>
+}
+
+const backoff = { type: 'fixed', delayMs: 20, jitter: 0 } as const
+
+/** A handler that takes virtual time, and fails as its message says. */
+function work({ clock }: WireContext): (message: Message<Work>) => Promise<void> {
+  return async ({ value, attempt }) => {
+    await clock.sleep(value.ms ?? 1)
+    if (attempt <= (value.fails ?? 0)) throw new Error(`${value.id} fails`)
+  }
+}
+
+/** Lets virtual time pass in a scenario, over crashes. */
+async function wait(test: Test, ms: number): Promise<void> {
+  await test.advance(`${ms}ms`).catch(() => {})
+}
+
+/** Does something with the present life that a crash may cut off, so nobody waits for it. */
+function attempt(what: () => unknown): void {
+  const tried = async (): Promise<unknown> => what()
+  tried().catch(() => {})
+}
+
+async function sendAll(test: Test, topic: string, messages: readonly (Work & { key?: string; partition?: number })[]) {
+  await Promise.all(
+    messages.map(({ key, partition, ...value }) => {
+      return test.send(topic, {
+        value,
+        ...(key === undefined ? {} : { key }),
+        ...(partition === undefined ? {} : { partition }),
+      })
+    }),
+  )
+}
+
+async function topicsOf(mq: MessageQueue, partitions: number, ...names: string[]): Promise<Topic<Work>[]> {
+  const topics: Topic<Work>[] = []
+  for (const name of names) topics.push(await mq.topic<Work>(name, { partitions }))
+  return topics
+}
+
+/** By its name. */
+export const flows: Readonly<Record<string, Flow>> = {
+  orders: {
+    about: 'two groups, keys, handlers of different lengths, some that fail; all faults',
+    options: () => ({
+      name: 'orders',
+      async wire(mq, context) {
+        const topics = await topicsOf(mq, 2, 'orders')
+        const [orders] = topics as [Topic<Work>]
+        const handler = work(context)
+        const billing = await orders.subscribe('billing', handler, {
+          from: 'earliest',
+          concurrency: 3,
+          attempts: 3,
+          backoff,
+        })
+        const mail = await orders.subscribe('mail', ({ value }) => void value, {
+          from: 'earliest',
+          attempts: 3,
+          backoff,
+        })
+        return { mq, topics, subscriptions: [billing, mail] }
+      },
+      async scenario(test) {
+        await sendAll(test, 'orders', [
+          { id: 'a1', key: 'a', partition: 0, ms: 9, fails: 1 },
+          { id: 'b1', key: 'b', partition: 0, ms: 2 },
+          { id: 'a2', key: 'a', partition: 0, ms: 1 },
+        ])
+        await sendAll(test, 'orders', [
+          { id: 'c1', key: 'c', partition: 1, ms: 5, fails: 1 },
+          { id: 'd1', key: 'd', partition: 1, ms: 3 },
+          { id: 'b2', key: 'b', partition: 0, ms: 1 },
+        ])
+        await wait(test, 25)
+        await sendAll(test, 'orders', [
+          { id: 'a3', key: 'a', partition: 0, ms: 1 },
+          { id: 'c2', key: 'c', partition: 1, ms: 1 },
+        ])
+      },
+    }),
+  },
+
+  parallel: {
+    about:
+      'two topics in one subscription with the same keys, no keys, one lane a partition: nobody waits for another one',
+    options: () => ({
+      name: 'parallel',
+      invariants: [noIdleHands],
+      faults: ['schedule', 'crash', 'power', 'handlerError', 'slow', 'stuck'],
+      async wire(mq, context) {
+        const topics = await topicsOf(mq, 2, 'left', 'right')
+        const [left] = topics as [Topic<Work>]
+        const handler = work(context)
+        const both = await mq.subscribe(topics, 'both', handler, {
+          from: 'earliest',
+          concurrency: 4,
+          attempts: 2,
+          backoff,
+        })
+        const whole = { from: 'earliest', ordering: 'partition', attempts: 5, backoff } as const
+        return { mq, topics, subscriptions: [both, await left.subscribe('whole', handler, whole)] }
+      },
+      async scenario(test) {
+        await sendAll(test, 'left', [
+          { id: 'l1', key: 'a', partition: 0, ms: 5 },
+          { id: 'l2', partition: 0, ms: 5 },
+          { id: 'l3', partition: 0, ms: 5, fails: 1 },
+          { id: 'l4', key: 'b', partition: 1, ms: 5 },
+        ])
+        await sendAll(test, 'right', [
+          { id: 'r1', key: 'a', partition: 0, ms: 5 },
+          { id: 'r2', key: 'b', partition: 1, ms: 1 },
+          { id: 'r3', key: 'c', partition: 1, ms: 1 },
+        ])
+      },
+    }),
+  },
+
+  batches: {
+    about: 'arrays of messages, each with an outcome of its own',
+    options: () => ({
+      name: 'batches',
+      async wire(mq, { clock }) {
+        const topics = await topicsOf(mq, 2, 'rows')
+        const [rows] = topics as [Topic<Work>]
+        const subscription = await rows.subscribe(
+          'store',
+          async (messages) => {
+            await clock.sleep(4)
+            return messages.map(({ value, attempt: tried }) => {
+              return tried <= (value.fails ?? 0) ? new Error(`${value.id} fails`) : undefined
+            })
+          },
+          { from: 'earliest', concurrency: 2, attempts: 3, backoff, batch: { max: 3, maxWaitMs: 10 } },
+        )
+        return { mq, topics, subscriptions: [subscription] }
+      },
+      async scenario(test) {
+        await sendAll(test, 'rows', [
+          { id: 'a1', key: 'a', partition: 0, fails: 1 },
+          { id: 'a2', key: 'a', partition: 0 },
+          { id: 'b1', key: 'b', partition: 0 },
+          { id: 'c1', key: 'c', partition: 1 },
+        ])
+        await wait(test, 4)
+        await sendAll(test, 'rows', [
+          { id: 'a3', key: 'a', partition: 0 },
+          { id: 'd1', key: 'd', partition: 1, fails: 1 },
+          { id: 'n1', partition: 1 },
+        ])
+      },
+    }),
+  },
+
+  narrow: {
+    about: 'one handler, next to no memory, every message a batch of its own, messages that fail',
+    options: () => ({
+      name: 'narrow',
+      async wire(mq, context) {
+        const topics = await topicsOf(mq, 1, 'jobs')
+        const [jobs] = topics as [Topic<Work>]
+        const narrow = { maxBufferedMessages: 2, maxDeferredMessages: 2, concurrency: 1 }
+        const subscription = await jobs.subscribe('worker', work(context), {
+          from: 'earliest',
+          attempts: 3,
+          backoff,
+          ...narrow,
+        })
+        return { mq, topics, subscriptions: [subscription] }
+      },
+      async scenario(test) {
+        for (const [index, key] of ['a', 'a', 'b', 'a', 'b', 'c'].entries()) {
+          await sendAll(test, 'jobs', [{ id: `${key}${index}`, key, ms: 2, fails: index === 0 || index === 2 ? 1 : 0 }])
+        }
+        await wait(test, 10)
+        await sendAll(test, 'jobs', [
+          { id: 'n1', ms: 1 },
+          { id: 'a9', key: 'a' },
+        ])
+      },
+    }),
+  },
+
+  paused: {
+    about: 'a key and a partition are paused while messages come, and go on',
+    options: () => ({
+      name: 'paused',
+      async wire(mq, context) {
+        const topics = await topicsOf(mq, 2, 'orders')
+        const [orders] = topics as [Topic<Work>]
+        const subscription = await orders.subscribe('g', work(context), {
+          from: 'earliest',
+          concurrency: 2,
+          attempts: 3,
+          backoff,
+        })
+        return { mq, topics, subscriptions: [subscription] }
+      },
+      async scenario(test) {
+        const [first] = test.wired.subscriptions as [Subscription]
+        const { wired } = test
+        attempt(() => first.pause({ key: 'a' }))
+        await sendAll(test, 'orders', [
+          { id: 'a1', key: 'a', partition: 0, ms: 2 },
+          { id: 'b1', key: 'b', partition: 0, ms: 4 },
+          { id: 'c1', key: 'c', partition: 1, ms: 4, fails: 1 },
+        ])
+        await wait(test, 2)
+        attempt(() => first.pause({ partition: 1 }))
+        await sendAll(test, 'orders', [
+          { id: 'a2', key: 'a', partition: 0 },
+          { id: 'd1', key: 'd', partition: 1 },
+        ])
+        await wait(test, 5)
+        attempt(() => first.resume({ key: 'a' }))
+        await wait(test, 40)
+        attempt(() => first.resume({ partition: 1 }))
+        // A life after a crash has nothing paused.
+        void wired
+      },
+    }),
+  },
+
+  moved: {
+    about: 'a group is moved back and forth while it works',
+    options: () => ({
+      name: 'moved',
+      async wire(mq, context) {
+        const topics = await topicsOf(mq, 2, 'orders')
+        const [orders] = topics as [Topic<Work>]
+        const subscription = await orders.subscribe('g', work(context), {
+          from: 'earliest',
+          concurrency: 3,
+          attempts: 3,
+          backoff,
+        })
+        return { mq, topics, subscriptions: [subscription] }
+      },
+      async scenario(test) {
+        await sendAll(test, 'orders', [
+          { id: 'a1', key: 'a', partition: 0, ms: 9, fails: 1 },
+          { id: 'b1', key: 'b', partition: 0, ms: 1 },
+          { id: 'c1', key: 'c', partition: 1, ms: 2, fails: 1 },
+          { id: 'd1', key: 'd', partition: 1, ms: 1 },
+        ])
+        await wait(test, 4)
+        attempt(() => test.wired.subscriptions[0]!.seek('earliest', { partition: 0 }))
+        await wait(test, 4)
+        attempt(() => test.wired.subscriptions[0]!.seek('latest', { partition: 1 }))
+        await wait(test, 4)
+        await sendAll(test, 'orders', [
+          { id: 'c2', key: 'c', partition: 1, ms: 1 },
+          { id: 'b2', key: 'b', partition: 0, ms: 1 },
+        ])
+        await wait(test, 30)
+        attempt(() => test.mq.group('g').seek('earliest'))
+      },
+    }),
+  },
+
+  trimmed: {
+    about: 'retention overtakes a group that skips gaps',
+    options: () => ({
+      name: 'trimmed',
+      async wire(mq, context) {
+        const topics = await topicsOf(mq, 1, 'orders')
+        const [orders] = topics as [Topic<Work>]
+        const options = { from: 'earliest', concurrency: 1, attempts: 3, backoff, onGap: 'skip' } as const
+        const small = { maxBufferedMessages: 1, maxDeferredMessages: 3 }
+        const subscription = await orders.subscribe('g', work(context), { ...options, ...small })
+        return { mq, topics, subscriptions: [subscription] }
+      },
+      async scenario(test) {
+        await sendAll(test, 'orders', [
+          { id: 'a1', key: 'a', ms: 5, fails: 1 },
+          { id: 'b1', key: 'b', ms: 3 },
+          { id: 'a2', key: 'a', ms: 1 },
+        ])
+        await sendAll(test, 'orders', [{ id: 'c1', key: 'c', ms: 1 }])
+        await sendAll(test, 'orders', [
+          { id: 'd1', key: 'd', ms: 1 },
+          { id: 'e1', key: 'e', ms: 1 },
+          { id: 'd2', key: 'd', ms: 1 },
+        ])
+        attempt(() => test.wired.topics[0]!.trim(0, 2))
+        await wait(test, 4)
+        attempt(() => test.wired.topics[0]!.trim(0, 5))
+        await wait(test, 10)
+        await sendAll(test, 'orders', [{ id: 'd3', key: 'd', ms: 1 }])
+      },
+    }),
+  },
+
+  bulk: {
+    about: 'batches that are sent whole, buffered sends, a gate that is narrow, a queue that closes',
+    options: () => {
+      /** Accepted as buffered before the queue closed in good order. */
+      let kept: string[] = []
+      return {
+        name: 'bulk',
+        queue: { maxInFlightBytes: 1_024 },
+        faults: ['schedule', 'crash', 'power', 'storeFull', 'wallClock', 'handlerError'],
+        reset: () => {
+          kept = []
+        },
+        async wire(mq, context) {
+          const topics = await topicsOf(mq, 2, 'rows', 'audit')
+          const [rows] = topics as [Topic<Work>]
+          const subscription = await rows.subscribe('g', work(context), { from: 'earliest', attempts: 3, backoff })
+          return { mq, topics, subscriptions: [subscription] }
+        },
+        async scenario(test) {
+          const [rows] = test.wired.topics as [Topic<Work>]
+          const big = (id: string, length: number, key = id): { key: string; value: Work } => ({
+            key,
+            value: { id: id.padEnd(length, '.') },
+          })
+          attempt(() =>
+            rows.sendBatch([big('a', 1), big('b', 1), big('c', 1)].map((one) => ({ ...one, partition: 0 }))),
+          )
+          attempt(() => rows.send({ ...big('k1', 600, 'k'), partition: 1 }))
+          attempt(() => rows.send({ ...big('k2', 600, 'k'), partition: 1 }))
+          attempt(() => rows.send({ ...big('k3', 1, 'k'), partition: 1 }))
+          await wait(test, 3)
+          attempt(async () => {
+            const [present] = test.wired.topics as [Topic<Work>]
+            for (const id of ['x1', 'x2'])
+              await present.send({ ...big(id, 1, 'x'), partition: 0 }, { acks: 'buffered' })
+          })
+          await wait(test, 1)
+          attempt(async () => {
+            const {
+              mq,
+              topics: [, audit],
+            } = test.wired
+            const accepted: string[] = []
+            for (const id of ['y1', 'y2', 'y3']) {
+              await audit!.send({ value: { id } }, { acks: 'buffered' })
+              accepted.push(id)
+              // The commit of the first one begins, and the others have to wait for it.
+              for (let turn = 0; turn < 20; turn++) await undefined
+            }
+            await mq.close()
+            kept = accepted
+            test.crash('power')
+          })
+          await wait(test, 5)
+        },
+        check(test) {
+          const { logs } = test.history.of('snapshot').at(-1) ?? { logs: [] }
+          const there = new Set(logs.flatMap(({ records }) => records.map(({ value }) => (value as Work).id)))
+          const lost = kept.filter((id) => !there.has(id))
+          if (lost.length > 0) throw new Error(`lost by a close: ${lost.join(', ')}`)
+        },
+      }
+    },
+  },
+
+  restless: {
+    about: 'members of a group come, leave while they work, and are abandoned',
+    options: () => ({
+      name: 'restless',
+      async wire(mq, context) {
+        const topics = await topicsOf(mq, 2, 'orders')
+        const [orders] = topics as [Topic<Work>]
+        const options = { from: 'earliest', concurrency: 2, attempts: 3, backoff } as const
+        const join = (): Promise<Subscription> => orders.subscribe('g', work(context), options)
+        return { mq, topics, subscriptions: [await join()], join }
+      },
+      async scenario(test) {
+        await sendAll(test, 'orders', [
+          { id: 'a1', key: 'a', partition: 0, ms: 9 },
+          { id: 'b1', key: 'b', partition: 1, ms: 9 },
+          { id: 'c1', key: 'c', partition: 1, ms: 3, fails: 1 },
+          { id: 'd1', key: 'd', partition: 0, ms: 2 },
+        ])
+        await wait(test, 2)
+        attempt(async () => {
+          const { subscriptions, join } = test.wired
+          subscriptions.push(await join!())
+        })
+        await wait(test, 1)
+        attempt(() => test.wired.subscriptions[0]!.close({ timeoutMs: 2, abandon: true }))
+        await wait(test, 4)
+        await sendAll(test, 'orders', [
+          { id: 'a2', key: 'a', partition: 0, ms: 1 },
+          { id: 'c2', key: 'c', partition: 1, ms: 6, fails: 1 },
+        ])
+        await wait(test, 20)
+        attempt(() => test.wired.subscriptions[1]!.close())
+        await wait(test, 30)
+      },
+    }),
+  },
+
+  pulled: {
+    about: 'messages are pulled by a loop that acknowledges some and refuses some, and stops in the middle',
+    options: () => ({
+      name: 'pulled',
+      faults: ['schedule', 'crash', 'power', 'storeFull', 'wallClock'],
+      async wire(mq, { clock, life }) {
+        const topics = await topicsOf(mq, 1, 'orders')
+        const [orders] = topics as [Topic<Work>]
+        const take = async (most: number): Promise<void> => {
+          const stream = await orders.subscribe('g', { from: 'earliest', concurrency: 2, attempts: 3, backoff })
+          let taken = 0
+          const pull = async ({ value, attempt: tried, ack, nack }: PulledMessage<Work>): Promise<void> => {
+            await clock.sleep(value.ms ?? 1)
+            if (tried <= (value.fails ?? 0)) nack()
+            else ack()
+          }
+          const loop = async (): Promise<void> => {
+            for await (const message of stream) {
+              void pull(message)
+              if (++taken === most) break
+            }
+            if (most !== Infinity) await take(Infinity)
+          }
+          void loop()
+        }
+        await take(life === 1 ? 3 : Infinity)
+        return { mq, topics, subscriptions: [] }
+      },
+      async scenario(test) {
+        await sendAll(test, 'orders', [
+          { id: 'a1', key: 'a', ms: 3, fails: 1 },
+          { id: 'b1', key: 'b', ms: 3 },
+          { id: 'a2', key: 'a', ms: 1 },
+          { id: 'c1', key: 'c', ms: 1, fails: 1 },
+        ])
+        await wait(test, 10)
+        await sendAll(test, 'orders', [{ id: 'b2', key: 'b', ms: 1 }])
+      },
+    }),
+  },
+}
