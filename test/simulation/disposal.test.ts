@@ -62,8 +62,7 @@ test.for(stores)('TEST-21: disposing leaves no timer, no handle and no file, wha
   expect(held().length).toBeLessThanOrEqual(before.length)
 })
 
-// Finding K3: on disk the directory is left.
-test.fails('TEST-21: disposing after a crash leaves no file (lmdb-tmp)', () => crashed('lmdb-tmp'))
+test('TEST-21: disposing after a crash leaves no file (lmdb-tmp)', () => crashed('lmdb-tmp'))
 
 test('TEST-21: disposing after a crash leaves nothing (memory)', () => crashed('memory'))
 
@@ -117,8 +116,7 @@ test('TEST-24: disposing again gives the same end; a verb after it is refused', 
   expect(t.timeline({ level: 'all' })).toContain('wired    life 1')
 })
 
-// Finding K4.
-test.fails(
+test(
   'TEST-24: a send, a restart and a crash after the end are refused, and do not hang',
   { timeout: 5_000 },
   async () => {
@@ -130,8 +128,7 @@ test.fails(
   },
 )
 
-// Finding K5.
-test.fails(
+test(
   'TEST-25: disposing while a verb is under way waits for it or says so, and ends',
   { timeout: 10_000 },
   async () => {

@@ -69,18 +69,13 @@ test('TEST-42: work without end stops at the horizon, and the cycle is named', a
   await refusal('LEFT_RUNNING', () => t.dispose())
 })
 
-// Finding K6: it runs for minutes.
-test.runIf(process.env['KIT_FINDINGS'])(
-  'TEST-43: a cycle in no time stops after so many deliveries, and is named',
-  { timeout: 20_000 },
-  async () => {
-    const t = await openTest({ wire: pingPong })
-    await t.send('ping', { value: 1 })
-    const { message } = await refusal('ENDLESS', () => t.drain({ maxDeliveries: 50 }))
-    expect(message).toContain('50 deliveries')
-    expect(message).toMatch(/to pong ping\[0] -> to ping pong\[0]|to ping pong\[0] -> to pong ping\[0]/)
-  },
-)
+test('TEST-43: a cycle in no time stops after so many deliveries, and is named', { timeout: 20_000 }, async () => {
+  const t = await openTest({ wire: pingPong })
+  await t.send('ping', { value: 1 })
+  const { message } = await refusal('ENDLESS', () => t.drain({ maxDeliveries: 50 }))
+  expect(message).toContain('50 deliveries')
+  expect(message).toMatch(/to pong ping\[0] -> to ping pong\[0]|to ping pong\[0] -> to pong ping\[0]/)
+})
 
 test('TEST-44: drain ends as soon as `until` holds', async () => {
   await using t = await openTest({ wire: wireShop((_message, _context, { clock }) => clock.sleep('1m')) })
@@ -100,12 +95,8 @@ test('TEST-45: messages given up make drain throw, with their places and what wa
   const sent = ['a', 'd', 'b'].map((key) => t.send('orders', order(key)))
   const error = await refusal('UNEXPECTED_FAILURES', () => t.drain({ allowDead: 1 }))
   expect(error.message).toContain('2 messages were given up, allowDead is 1')
-  expect(error.message).toContain(
-    'billing gave up orders[0]@0 (key a) after 3 attempts: QueueError: group billing gave up offset 0 of orders/0 after 3 attempts: Error: card declined',
-  )
-  expect(error.message).toContain(
-    'billing gave up orders[1]@0 (key d) after 3 attempts: QueueError: group billing gave up offset 0 of orders/1 after 3 attempts: Error: no stock',
-  )
+  expect(error.message).toContain('billing gave up orders[0]@0 (key a) after 3 attempts: Error: card declined')
+  expect(error.message).toContain('billing gave up orders[1]@0 (key d) after 3 attempts: Error: no stock')
   expect(error.cause).toBeInstanceOf(AggregateError)
   expect((error.cause as AggregateError).errors).toHaveLength(6)
   await Promise.all(sent)
@@ -144,8 +135,7 @@ test.for([{ horizon: 'soon' }, { horizon: -1 }])('TEST-47: drain refuses %o', as
   await refusal('INVALID_OPTION', () => t.drain(options as object))
 })
 
-// Finding K8.
-test.fails('TEST-47: drain refuses other limits that make no sense, and unknown ones', async () => {
+test('TEST-47: drain refuses other limits that make no sense, and unknown ones', async () => {
   await using t = await openTest()
   for (const options of [{ maxDeliveries: -1 }, { allowDead: -1 }, { allowDeath: 1 }]) {
     await refusal('INVALID_OPTION', () => t.drain(options as object))
