@@ -1,8 +1,8 @@
 import { durationMs, showDuration, type Duration } from './duration.ts'
-import type { HistoryEvent } from './history.ts'
+import { mostDeliveries, type DeliveryLimit } from './delivery-limit.ts'
 import type { Inspection } from './inspect.ts'
 import type { Simulation } from './simulation/simulation.ts'
-import { TestError } from './test-error.ts'
+import { refuseUnknown, TestError } from './test-error.ts'
 import type { VerbResult } from './verb-result.ts'
 
 /** How far {@link TestQueue.drain} goes. */
@@ -17,35 +17,33 @@ export interface DrainOptions {
   readonly until?: () => boolean
 }
 
-/** The longest cycle of deliveries that is looked for when work does not end. */
-const longestCycle = 32
-
 /** Runs a simulation until no finite work is left, and says why it can't. */
 export class Drainer {
   readonly #simulation: Simulation
   readonly #inspection: Inspection
+  readonly #limit: DeliveryLimit
+  /** Events that the last drain has judged. */
+  #drainedTo = 0
 
-  constructor(simulation: Simulation, inspection: Inspection) {
+  constructor(simulation: Simulation, inspection: Inspection, limit: DeliveryLimit) {
     this.#simulation = simulation
     this.#inspection = inspection
+    this.#limit = limit
   }
 
   async drain(options: DrainOptions): Promise<void> {
-    const { allowDead = 0, horizon = '30d', maxDeliveries = 10_000, until } = options
+    const { allowDead, horizonMs, maxDeliveries, until } = checked(options)
     const { runtime, history, outside } = this.#simulation
-    const endAt = runtime.monotonic() + durationMs(horizon, 'horizon')
-    const from = history.events.length
-    const seen = { events: from, deliveries: 0 }
+    const endAt = runtime.monotonic() + horizonMs
+    // What was given up since the last drain counts, whichever verb ran it.
+    const from = this.#drainedTo
+    this.#limit.begin('drain', maxDeliveries)
     for (;;) {
       await runtime.settle()
-      if (this.#simulation.isCrashed) return
-      if (until?.()) return
-      seen.deliveries += countDeliveries(history.events, seen.events)
-      seen.events = history.events.length
-      if (seen.deliveries > maxDeliveries) throw this.#endless(`${maxDeliveries} deliveries`, from)
+      if (this.#simulation.isCrashed || until?.()) return
       const next = runtime.nextTimer()
       if (next === undefined) break
-      if (next.dueAt > endAt) throw this.#endless(`${showDuration(endAt)} of virtual time`, from)
+      if (next.dueAt > endAt) throw this.#limit.endless(`${showDuration(horizonMs)} of virtual time`)
       await runtime.advance(next.dueAt - runtime.monotonic())
     }
     const idle = this.idle()
@@ -56,6 +54,7 @@ export class Drainer {
         `drain: no timer is left and these handlers have not ended: ${what}; a wait for something outside of the test is wrapped in context.external(label, call)`,
       )
     }
+    this.#drainedTo = history.events.length
     history.add('drained', { idle: idle === 'waiting' ? 'parked' : idle, left: this.#left() })
     this.#checkDead(allowDead, from)
   }
@@ -66,6 +65,8 @@ export class Drainer {
     if (this.#simulation.isCrashed) return 'parked'
     if (outside.isWaiting && runtime.nextTimer() === undefined) return 'external'
     if (runtime.nextTimer() !== undefined) return 'waiting'
+    // Held by a fault.
+    if (this.#simulation.life.running.size > 0) return 'parked'
     return this.#left() === 0 || this.#isIdle() ? 'empty' : 'parked'
   }
 
@@ -102,41 +103,19 @@ export class Drainer {
       { cause: new AggregateError(errors, 'what the handlers threw') },
     )
   }
+}
 
-  #endless(limit: string, from: number): TestError {
-    const starts = this.#simulation.history.events.slice(from).filter((event) => event.kind === 'deliver')
-    const cycle = cycleOf(starts)
-    const what = cycle ?? 'no cycle was found: something makes work without end'
-    return new TestError('ENDLESS', `drain: still work to do after ${limit}: ${what}`)
+function checked(options: DrainOptions): {
+  allowDead: number
+  horizonMs: number
+  maxDeliveries: number
+  until: (() => boolean) | undefined
+} {
+  refuseUnknown('drain', options, ['allowDead', 'horizon', 'maxDeliveries', 'until'])
+  const { allowDead = 0, horizon = '30d', maxDeliveries = mostDeliveries, until } = options
+  for (const [name, value] of Object.entries({ allowDead, maxDeliveries })) {
+    if (Number.isInteger(value) && value >= 0) continue
+    throw new TestError('INVALID_OPTION', `drain: ${name} is ${String(value)}; allowed is a whole number from 0`)
   }
-}
-
-function countDeliveries(events: readonly HistoryEvent[], from: number): number {
-  let count = 0
-  for (let i = from; i < events.length; i++) if (events[i]!.kind === 'deliver') count++
-  return count
-}
-
-/** The shortest sequence of deliveries that the last ones repeat: `reminders[0] -> reminders[0] every 1d, 417 times`. */
-export function cycleOf(deliveries: readonly HistoryEvent<'deliver'>[]): string | undefined {
-  const names = deliveries.map(({ group, topic, partition }) => `${group} ${topic}[${partition}]`)
-  for (let length = 1; length <= longestCycle && length * 3 <= names.length; length++) {
-    let repeated = 0
-    while (isRepeated(names, length, repeated + 1)) repeated++
-    if (repeated < 2) continue
-    const last = names.slice(-length)
-    const times = repeated + 1
-    const first = deliveries[deliveries.length - length * times]!
-    const elapsed = deliveries.at(-length)!.at - first.at
-    return `${[...last, last[0]].join(' -> ')} every ${showDuration(elapsed / repeated)}, ${times} times`
-  }
-  return undefined
-}
-
-/** Whether the `back`-th group of names before the last one is equal to it. */
-function isRepeated(names: readonly string[], length: number, back: number): boolean {
-  const start = names.length - length * (back + 1)
-  if (start < 0) return false
-  for (let i = 0; i < length; i++) if (names[start + i] !== names[names.length - length + i]) return false
-  return true
+  return { allowDead, horizonMs: durationMs(horizon, 'horizon'), maxDeliveries, until }
 }

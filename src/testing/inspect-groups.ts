@@ -1,3 +1,4 @@
+import { isQueueError } from '../errors.ts'
 import type { Delivery, History, HistoryEvent, Place } from './history.ts'
 
 /** A message that was handed to a handler. */
@@ -90,7 +91,9 @@ export function heldBack(history: History): HeldMessage[] {
   const tries = new Map<string, number>()
   const idOf = (event: Place & { readonly group: string }): string => `${event.group}\0${placeId(event)}`
   const hold = (event: HistoryEvent<'failed' | 'stopped'>, attempts: number, dueAt: number | undefined): void => {
-    const { group, topic, partition, offset, key, error } = event
+    const { group, topic, partition, offset, key } = event
+    // What the handler threw says more than that the engine gave up because of it.
+    const error = isQueueError(event.error, 'HANDLER_FAILED') ? event.error.cause : event.error
     held.delete(idOf(event))
     held.set(idOf(event), { group, topic, partition, offset, key, attempts, error, dueAt })
   }

@@ -228,8 +228,14 @@ interface Sends {
 
 function sendsOf(history: History, name: string): Sends {
   const open = new Map<number, PendingSend>()
+  /** Those without an answer when their life ended: the next one may find them in the store. */
+  const unknown = new Map<number, PendingSend>()
   const sends = { published: [] as PublishedMessage[], refused: [] as RefusedSend[] }
-  forEachInItsLife(history, () => open.clear(), take)
+  const ended = (): void => {
+    for (const [send, sent] of open) unknown.set(send, sent)
+    open.clear()
+  }
+  forEachInItsLife(history, ended, take)
   return { ...sends, pending: [...open.values()] }
 
   function take(event: HistoryEvent): void {
@@ -238,7 +244,7 @@ function sendsOf(history: History, name: string): Sends {
       open.set(send, { topic, partition, key, value, headers, send })
     }
     if (event.kind !== 'acked' && event.kind !== 'refused') return
-    const sent = open.get(event.send)
+    const sent = open.get(event.send) ?? unknown.get(event.send)
     if (sent === undefined) return
     open.delete(event.send)
     if (event.kind === 'refused') sends.refused.push({ ...sent, error: event.error })

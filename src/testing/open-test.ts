@@ -4,11 +4,11 @@ import { clockOf, type Clock } from './clock.ts'
 import { defaultInvariants } from './invariants/all.ts'
 import type { Invariant } from './invariants/invariant.ts'
 import { memoryStorage } from './simulation/crashable-storage.ts'
+import { countTimers } from './own-timers.ts'
 import type { Life } from './simulation/life.ts'
-import { resources } from './simulation/outside.ts'
 import { Simulation, type SimulationOptions } from './simulation/simulation.ts'
 import { TemporaryDisk } from './simulation/temporary-disk.ts'
-import { TestError } from './test-error.ts'
+import { refuseUnknown, TestError } from './test-error.ts'
 import { TestQueue } from './test-queue.ts'
 import { testClock } from './test-clock.ts'
 import { areTimersFaked, environmentVariable, instantOf } from './real-loop.ts'
@@ -74,12 +74,12 @@ export async function openTest<W = unknown>(options: OpenTestOptions<W> = {}): P
   refuseUnknown('openTest', options, optionNames)
   refuseFakeTimers()
   const disk = storeOf(options) === 'lmdb-tmp' ? new TemporaryDisk() : undefined
-  const simulation = new Simulation(simulationOptions(options, disk))
-  const timers = resources().get('Timeout') ?? 0
+  const timers = { count: 0 }
+  const simulation = new Simulation(simulationOptions(options, disk, timers))
   const test = new TestQueue<W>(simulation, testClock(simulation), false, async () => disk?.remove())
   try {
     await simulation.runtime.resolve(simulation.begin(), 'the wiring')
-    if (!options.allowOwnTimers) refuseOwnTimers(timers)
+    if (timers.count > 0) throw ownTimers(timers.count)
   } catch (error) {
     await test.dispose().catch(() => {})
     throw error
@@ -101,20 +101,22 @@ const optionNames: readonly (keyof OpenTestOptions)[] = [
   'context',
 ]
 
-/** @throws `INVALID_OPTION` when an option is not one of the names @internal */
-export function refuseUnknown(where: string, options: object, names: readonly string[]): void {
-  const unknown = Object.keys(options).find((name) => !names.includes(name))
-  if (unknown === undefined) return
-  throw new TestError('INVALID_OPTION', `${where}: unknown option ${unknown}; allowed are ${names.join(', ')}`)
-}
-
 /** @internal */
 export function simulationOptions<W>(
-  { wire, start, seed, queue, invariants, externalWaitMs }: OpenTestOptions<W>,
+  { wire, start, seed, queue, invariants, externalWaitMs, allowOwnTimers }: OpenTestOptions<W>,
   disk: TemporaryDisk | undefined,
+  timers: { count: number },
 ): SimulationOptions {
   return {
-    wire: (mq, life) => wire?.(mq, { clock: clockOf(life), life: life.number }),
+    wire: async (mq, life) => {
+      let wired: W | undefined
+      const run = async (): Promise<void> => {
+        wired = await wire?.(mq, { clock: clockOf(life), life: life.number })
+      }
+      if (allowOwnTimers || wire === undefined) await run()
+      else timers.count = await countTimers(run)
+      return wired
+    },
     openStorage: (life: Life) => disk?.open(life) ?? memoryStorage(life.runtime),
     start: start === undefined ? undefined : instant(start),
     seed: seed ?? 1,
@@ -144,12 +146,11 @@ export function refuseFakeTimers(): void {
   )
 }
 
-function refuseOwnTimers(before: number): void {
-  const count = (resources().get('Timeout') ?? 0) - before
-  if (count <= 0) return
-  throw new TestError(
+function ownTimers(count: number): TestError {
+  const what = count === 1 ? 'a timer' : `${count} timers`
+  return new TestError(
     'OWN_TIMERS',
-    `the wiring keeps ${count === 1 ? 'a timer' : `${count} timers`} of its own, which virtual time does not move: use the clock from its second argument, or pass allowOwnTimers`,
+    `the wiring keeps ${what} of its own, which virtual time does not move: use the clock from its second argument, or pass allowOwnTimers`,
   )
 }
 

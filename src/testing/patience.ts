@@ -17,7 +17,7 @@ const firstWaitMs = 100
 export class Patience {
   readonly #simulation: Simulation
   readonly #isPatient: boolean
-  readonly #topics = new WeakMap<Life, Map<string, Topic<unknown>>>()
+  readonly #topics = new WeakMap<Life, Map<string, Topic>>()
 
   constructor(simulation: Simulation, isPatient: boolean) {
     this.#simulation = simulation
@@ -35,13 +35,16 @@ export class Patience {
         await new Promise<void>((again) => this.#simulation.runtime.timer(waitMs, 'sleep', again))
         continue
       }
+      // It may have been acknowledged in the very moment of the crash.
+      const known = this.#stored(outcome.send)
+      if (known !== undefined && !this.#isPatient) return known
       if (!this.#isPatient) {
         const { point } = this.#simulation.history.of('crash').at(-1)!
         throw new TestError('CRASHED', `the process crashed (${point}) before it answered the send to ${name}`)
       }
       await this.#restarted(life)
-      const survived = outcome.send === undefined ? undefined : this.#simulation.survived.get(outcome.send)
-      if (survived !== undefined) return survived
+      const stored = this.#stored(outcome.send)
+      if (stored !== undefined) return stored
     }
   }
 
@@ -74,6 +77,10 @@ export class Patience {
     })
   }
 
+  #stored(send: number | undefined): SendResult | undefined {
+    return send === undefined ? undefined : this.#simulation.stored.get(send)
+  }
+
   /** Resolves when the life after this one runs. */
   #restarted(dead: Life): Promise<void> {
     if (this.#simulation.life !== dead && !this.#simulation.isStarting) return Promise.resolve()
@@ -85,7 +92,7 @@ export class Patience {
     })
   }
 
-  async #topic(life: Life, name: string): Promise<Topic<unknown>> {
+  async #topic(life: Life, name: string): Promise<Topic> {
     let known = this.#topics.get(life)
     if (known === undefined) this.#topics.set(life, (known = new Map()))
     let topic = known.get(name)

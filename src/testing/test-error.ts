@@ -32,3 +32,10 @@ export class TestError extends Error {
     this.code = code
   }
 }
+
+/** @throws `INVALID_OPTION` when an option is not one of the names @internal */
+export function refuseUnknown(where: string, options: object, names: readonly string[]): void {
+  const unknown = Object.keys(options).find((name) => !names.includes(name))
+  if (unknown === undefined) return
+  throw new TestError('INVALID_OPTION', `${where}: unknown option ${unknown}; allowed are ${names.join(', ')}`)
+}

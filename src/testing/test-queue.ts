@@ -3,6 +3,7 @@ import type { SendOptions } from '../client/options.ts'
 import type { OutgoingMessage, SendResult } from '../message.ts'
 import { Assertions } from './assertions.ts'
 import type { Clock } from './clock.ts'
+import { DeliveryLimit } from './delivery-limit.ts'
 import { Drainer, type DrainOptions } from './drainer.ts'
 import { durationMs, type Duration } from './duration.ts'
 import { FaultDesk, HandlerFaults } from './fault-desk.ts'
@@ -30,6 +31,7 @@ export class TestQueue<W = unknown> {
   readonly #clock: Clock
   readonly #patience: Patience
   readonly #drainer: Drainer
+  readonly #limit: DeliveryLimit
   readonly #dispose: () => Promise<void>
   readonly #isPatient: boolean
   /** The verb under way, and its end. */
@@ -52,11 +54,13 @@ export class TestQueue<W = unknown> {
     this.faults = new FaultDesk(simulation)
     this.assert = new Assertions({
       inspection: this.#inspection,
-      timeline: () => this.timeline(),
+      // A story of the explorer has a timeline of its own.
+      timeline: () => (isPatient ? '' : this.timeline()),
       now: () => simulation.runtime.monotonic(),
     })
     this.#patience = new Patience(simulation, isPatient)
-    this.#drainer = new Drainer(simulation, this.#inspection)
+    this.#limit = new DeliveryLimit(simulation)
+    this.#drainer = new Drainer(simulation, this.#inspection, this.#limit)
   }
 
   /** The queue of the present life. @throws `CRASHED` between a crash and {@link TestQueue.restart} */
@@ -95,7 +99,7 @@ export class TestQueue<W = unknown> {
    *
    * @throws `CRASHED` when the process dies before it answers, else as {@link Topic.send}
    */
-  send<V = unknown>(topic: string, message: OutgoingMessage<V>, options?: SendOptions): Promise<SendResult> {
+  async send<V = unknown>(topic: string, message: OutgoingMessage<V>, options?: SendOptions): Promise<SendResult> {
     // A patient client outlives the process.
     if (!this.#isPatient) this.#assertAlive()
     return this.#patience.send(topic, message as OutgoingMessage<unknown>, options)
@@ -178,6 +182,7 @@ export class TestQueue<W = unknown> {
    * @throws `CRASHED` when the process is alive
    */
   async restart(): Promise<void> {
+    if (this.#disposing) this.#assertAlive()
     if (!this.#simulation.isCrashed) throw new TestError('CRASHED', 'restart: the process is alive; crash it first')
     await this.#alone('restart', async () => {
       try {
@@ -248,9 +253,13 @@ export class TestQueue<W = unknown> {
   }
 
   async #end(): Promise<void> {
+    // A verb is finite by its limits: it ends first.
+    await this.underWay?.catch(() => {})
     const { life, outside, runtime, isCrashed } = this.#simulation
     let running: string[] = []
-    if (!isCrashed) {
+    if (isCrashed) await this.#simulation.discard()
+    else if (this.#limit.isBroken) life.end()
+    else {
       await runtime.settle()
       running = outside.waiting()
       this.#simulation.snapshot('end')
@@ -277,6 +286,7 @@ export class TestQueue<W = unknown> {
       throw new TestError('VERB_RUNNING', `${name}: ${this.#verb} has not ended; await it first`)
     }
     this.#verb = name
+    this.#limit.begin(name)
     try {
       await (this.underWay = verb())
     } finally {
@@ -312,6 +322,7 @@ export class TestQueue<W = unknown> {
   }
 
   #assertAlive(): void {
+    if (this.#disposing) throw new TestError('DISPOSED', 'the test queue was disposed')
     if (!this.#simulation.isCrashed) return
     const { point } = this.#simulation.history.of('crash').at(-1)!
     throw new TestError('CRASHED', `the process crashed (${point}): restart() begins the next one`)

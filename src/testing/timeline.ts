@@ -2,6 +2,7 @@ import { isObject } from '../options.ts'
 import { showDuration } from './duration.ts'
 import type { History } from './history.ts'
 import { rowsOf, type Row, type TimelineLevel } from './timeline-rows.ts'
+import { refuseUnknown } from './test-error.ts'
 import { toldOrder } from './told-order.ts'
 
 /** What a timeline shows. */
@@ -35,6 +36,7 @@ const subjectWidth = 27
  * order of events, in which a sender is told a moment after the handlers.
  */
 export function timeline(history: History, options: TimelineOptions = {}): string {
+  refuseUnknown('timeline', options, ['level', 'key', 'group', 'topic', 'last'])
   const depth = depths[options.level ?? 'flow']
   const sent = new Map(history.of('send').map(({ send, value }) => [send, value]))
   const events = depth === depths.all ? history.events : toldOrder(history)

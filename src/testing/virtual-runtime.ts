@@ -131,6 +131,11 @@ export class VirtualRuntime implements Runtime {
     return this.#timers.first(matches)
   }
 
+  /** Ends the verb under way with an error, before the next action; without one, the next verb. */
+  stop(error: Error): void {
+    this.#thrown = { error }
+  }
+
   /** Whether a verb is under way, so that time may move. */
   get isDriven(): boolean {
     return this.#verbs > 0

@@ -46,30 +46,23 @@ function addFaults({ point, nth }: PassedPoint, moment: number, add: Add): void 
   const at = point.label
   const fault = (kind: DeviationKind, what: DeviationFault, times = 1): void =>
     add(kind, moment, { kind: 'fault', at, nth, fault: what, times })
-  switch (point.name) {
-    case 'commit:applied':
-      return fault('power', { kind: 'crash', power: true })
-    case 'handler:start':
-      fault('crash', { kind: 'crash', power: false })
-      fault('crash', { kind: 'crash', power: false }, crashLoop)
-      fault('handlerError', { kind: 'error' })
-      fault('slow', { kind: 'slow', ms: slowMs })
-      fault('stuck', { kind: 'hang' })
-      return addPoison(point, nth, moment, add)
-    case 'handler:done':
-      fault('crash', { kind: 'crash', power: false })
-      return fault('duplicate', { kind: 'duplicate' })
-    case 'deliver':
-      fault('rebalance', { kind: 'join' })
-      fault('rebalance', { kind: 'leave' })
-      return
-    case 'commit:flushed':
-      fault('crash', { kind: 'crash', power: false })
-      fault('storeFull', { kind: 'full', ms: fullMs })
-      return fault('wallClock', { kind: 'jump', byMs: nth % 2 === 0 ? jumpMs : -jumpMs })
-    default:
-      return fault('crash', { kind: 'crash', power: false })
+  if (point.name === 'commit:applied') return fault('power', { kind: 'crash', power: true })
+  if (point.name === 'deliver') {
+    fault('rebalance', { kind: 'join' })
+    return fault('rebalance', { kind: 'leave' })
   }
+  fault('crash', { kind: 'crash', power: false })
+  if (point.name === 'handler:done') fault('duplicate', { kind: 'duplicate' })
+  if (point.name === 'commit:flushed') {
+    fault('storeFull', { kind: 'full', ms: fullMs })
+    fault('wallClock', { kind: 'jump', byMs: nth % 2 === 0 ? jumpMs : -jumpMs })
+  }
+  if (point.name !== 'handler:start') return
+  fault('crash', { kind: 'crash', power: false }, crashLoop)
+  fault('handlerError', { kind: 'error' })
+  fault('slow', { kind: 'slow', ms: slowMs })
+  fault('stuck', { kind: 'hang' })
+  addPoison(point, nth, moment, add)
 }
 
 function addPoison(point: Point, nth: number, moment: number, add: Add): void {

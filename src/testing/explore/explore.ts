@@ -1,11 +1,11 @@
 import { environmentVariable, print, realMs } from '../real-loop.ts'
-import { refuseFakeTimers, refuseUnknown, storeOf } from '../open-test.ts'
-import { TestError } from '../test-error.ts'
+import { refuseFakeTimers, storeOf } from '../open-test.ts'
+import { refuseUnknown, TestError } from '../test-error.ts'
 import { candidatesOf, type Candidate } from './candidates.ts'
 import { deviationKinds, type Deviation, type DeviationKind } from './deviation.ts'
 import { exploreOptionNames, type ExploreOptions, type ExploreReport } from './exploration.ts'
 import { RandomStrategy } from './random-strategy.ts'
-import { failureText, firstDifference, guaranteeText } from './report.ts'
+import { failureText, firstDifference, guaranteeText, replayedText, tokenOf } from './report.ts'
 import { runSchedule, type RunPlan, type RunResult } from './run.ts'
 import { shrink } from './shrink.ts'
 import { decodeToken, replayVariable } from './token.ts'
@@ -26,6 +26,7 @@ const defaultMs = 3_000
  */
 export async function explore<W>(options: ExploreOptions<W>): Promise<ExploreReport> {
   refuseUnknown('explore', options, exploreOptionNames)
+  refuseUnknown('explore: budget', options.budget ?? {}, ['ms', 'runs'])
   refuseFakeTimers()
   const token = environmentVariable(replayVariable)
   const exploration = new Exploration(options)
@@ -61,7 +62,7 @@ class Exploration<W> {
     this.#store = storeOf(options)
     const unknown = (options.faults ?? []).find((kind) => !deviationKinds.includes(kind))
     if (unknown !== undefined) {
-      throw new TestError('INVALID_OPTION', `faults has ${String(unknown)}; allowed is ${deviationKinds.join(', ')}`)
+      throw new TestError('INVALID_OPTION', `faults has ${unknown as string}; allowed is ${deviationKinds.join(', ')}`)
     }
     this.#kinds = new Set(options.faults ?? deviationKinds)
     this.#mostRuns = options.budget?.runs ?? Infinity
@@ -90,7 +91,7 @@ class Exploration<W> {
     }
     this.#runs++
     if (result.failure) throw this.#failed(result, 0, result.schedule.taken.length, 0, 0)
-    return this.#finish()
+    return this.#finish(replayedText(this.name, replay.deviations))
   }
 
   /** Every single departure from the plain run, where handlers begin and end as they are chosen, and where they do not. */
@@ -171,8 +172,9 @@ class Exploration<W> {
     const { seed, isGated } = result.plan
     const repeated = await runSchedule(this.#options, { seed, isGated, deviations: result.schedule.taken }, this.#store)
     this.#runs++
-    if (repeated.fingerprint === result.fingerprint) return repeated
-    const difference = firstDifference(result.timeline('all'), repeated.timeline('all'))
+    const [first, second] = [result.timeline('all'), repeated.timeline('all')]
+    if (first === second) return repeated
+    const difference = firstDifference(first, second)
     throw new TestError(
       'NOT_DETERMINISTIC',
       `the same schedule gave two histories: something decides by real time, chance or order outside of the test\n${difference}`,
@@ -196,12 +198,13 @@ class Exploration<W> {
       deviations: result.schedule.taken,
       runs: foundIn,
       broken: result.failure!.what,
+      token: tokenOf(this.name, result),
     })
   }
 
-  #finish(): ExploreReport {
+  #finish(replayed?: string): ExploreReport {
     const unreached = Object.keys(this.#options.sometimes ?? {}).filter((name) => !this.#reached.has(name))
-    if (unreached.length > 0) {
+    if (unreached.length > 0 && replayed === undefined) {
       throw new TestError(
         'EXPLORATION_FAILED',
         `explore: sometimes ${unreached.join(', ')} never held in ${this.#runs} schedules: the exploration does not get there`,
@@ -218,7 +221,7 @@ class Exploration<W> {
       seed: this.#seed,
       elapsedMs: Math.round(realMs() - this.#startedAt),
     }
-    const guarantee = guaranteeText(facts, this.name)
+    const guarantee = replayed ?? guaranteeText(facts, this.name)
     const { report } = this.#options
     if (report) report(guarantee)
     else print(guarantee)

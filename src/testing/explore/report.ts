@@ -1,4 +1,4 @@
-import { describeDeviation } from './deviation.ts'
+import { describeDeviation, type Deviation } from './deviation.ts'
 import type { ExploreReport } from './exploration.ts'
 import type { RunResult } from './run.ts'
 import { encodeToken, replayVariable } from './token.ts'
@@ -28,7 +28,7 @@ export function failureText(result: RunResult, { name, foundIn, before, runs, ms
     taken.length === 0
       ? ['  in the plain run']
       : ['  the plain run, except:', ...taken.map((deviation, i) => `    ${i + 1}. ${describeDeviation(deviation)}`)]
-  const token = encodeToken({ name, seed: result.plan.seed, isGated: result.plan.isGated, deviations: taken })
+  const token = tokenOf(name, result)
   return [
     `${name}: ${what} broken, ${found}`,
     ...story,
@@ -38,6 +38,18 @@ export function failureText(result: RunResult, { name, foundIn, before, runs, ms
     '',
     `replay: ${replayVariable}=${token}`,
   ].join('\n')
+}
+
+/** Repeats a run. */
+export function tokenOf(name: string, { plan, schedule }: RunResult): string {
+  return encodeToken({ name, seed: plan.seed, isGated: plan.isGated, deviations: schedule.taken })
+}
+
+/** What a replay says that does not fail any more. */
+export function replayedText(name: string, deviations: readonly Deviation[]): string {
+  const story =
+    deviations.length === 0 ? 'the plain run' : `the plain run, except: ${deviations.map(describeDeviation).join('; ')}`
+  return `${name}: the replay passes, the failure is gone (${story})`
 }
 
 /** What a passing exploration says, and no more than that. */

@@ -78,7 +78,8 @@ export async function runSchedule<W>(
   if (watch.isNeeded) simulation.history.listen(watch.look)
   const run = new Run(options, simulation, test, schedule, plan)
   const failure = (await run.whole()) ?? watch.failure
-  simulation.life.end()
+  if (simulation.isCrashed) await simulation.discard()
+  else simulation.life.end()
   await disk?.remove()
   return {
     plan,

@@ -43,8 +43,21 @@ export function decodeToken(token: string): Replay {
       d: Deviation[]
     }
     if (typeof n !== 'string' || !Number.isInteger(s) || !Array.isArray(d)) throw new TypeError('a field is missing')
+    if (!d.every(isDeviation)) throw new TypeError('a deviation is none')
     return { name: n, seed: s, isGated: g === 1, deviations: d }
   } catch (cause) {
     throw new TestError('REPLAY_TOKEN', `${replayVariable} is damaged: copy the whole token`, { cause })
   }
 }
+
+function isDeviation(value: unknown): value is Deviation {
+  if (typeof value !== 'object' || value === null) return false
+  const { kind, at, nth, instead, fault, times } = value as Record<string, unknown>
+  if (typeof at !== 'string' || !Number.isInteger(nth)) return false
+  if (kind === 'hold') return true
+  if (kind === 'run') return typeof instead === 'string'
+  const hasKind = typeof fault === 'object' && fault !== null && faultKinds.includes((fault as { kind?: unknown }).kind)
+  return kind === 'fault' && hasKind && Number.isInteger(times)
+}
+
+const faultKinds: readonly unknown[] = ['crash', 'error', 'slow', 'hang', 'duplicate', 'join', 'leave', 'full', 'jump']

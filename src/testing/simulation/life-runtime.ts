@@ -30,7 +30,7 @@ export class LifeRuntime implements Runtime {
 
   timer(delayMs: number, label: string, task: () => void, options?: { background?: boolean }): Timer {
     if (this.#isOver) return { cancel: () => {} }
-    const timer = this.#shared.timer(delayMs, label, () => this.#happens(planned, task), options)
+    const timer = this.#shared.timer(delayMs, label, () => void this.#happens(planned, task), options)
     const planned: Timer = {
       cancel: () => {
         this.#planned.delete(planned)

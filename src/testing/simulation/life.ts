@@ -25,6 +25,8 @@ export interface LivingSimulation extends ObservingSimulation {
   readonly history: History
   readonly names: StoreNames
   readonly codecs: Map<string, Codec<unknown>>
+  /** Sends that are known to be in the store, with their places. */
+  readonly stored: Map<number, SendResult>
 }
 
 /** One life of the process: from opening the queue until it is closed or crashes. */
@@ -90,6 +92,7 @@ export class Life implements QueueObserver, ObservedLife {
       dispatcher: undefined,
       membership: undefined,
       hasLeft: false,
+      isLeaving: false,
       fences: new Map(),
     }
     this.members.push(member)
@@ -130,10 +133,12 @@ export class Life implements QueueObserver, ObservedLife {
     this.note('send', send)
   }
 
-  acked(number: number, { partition, offset }: SendResult): void {
+  acked(number: number, result: SendResult): void {
     const send = this.open.get(number)
     if (send === undefined || this.isOver) return
     this.open.delete(number)
+    this.simulation.stored.set(number, result)
+    const { partition, offset } = result
     const { topic, key, acks } = send
     this.note('acked', { send: number, topic, partition, offset, key, acks })
   }
@@ -188,6 +193,10 @@ export class Life implements QueueObserver, ObservedLife {
   }
 
   // --- how it lives and ends ---
+
+  later(label: string, task: () => void): void {
+    this.runtime.later(label, task)
+  }
 
   /** Resolves when an explored schedule chooses it. */
   gate(label: string): Promise<void> {

@@ -16,6 +16,8 @@ export interface SimulatedMember {
   dispatcher: Dispatcher | undefined
   membership: Membership | undefined
   hasLeft: boolean
+  /** It was told to leave and waits for what it runs. */
+  isLeaving: boolean
   /** Of the last grant of each partition, by `topic/partition`. */
   readonly fences: Map<string, number>
 }

@@ -147,6 +147,7 @@ async function observeJoin(
     id: membership.id,
     settle: (settlement) => observeSettle(settlement, membership, member, life),
     leave: async (options) => {
+      if (member.hasLeft) return membership.leave(options)
       member.hasLeft = true
       const abandoned = options?.abandon ?? false
       if (abandoned) life.note('left', { group, member: member.name, abandoned })

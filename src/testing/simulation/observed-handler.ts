@@ -209,7 +209,9 @@ class ObservedContext implements HandlerContext {
     const ended = (): void => {
       this.#call.external.delete(label)
     }
-    this.#life.simulation.outside.during(result).then(ended, ended)
-    return result
+    const { simulation } = this.#life
+    const waited = simulation.outside.declared(result, (task) => this.#life.later(`external ${label}`, task))
+    waited.then(ended, ended)
+    return waited as T
   }
 }

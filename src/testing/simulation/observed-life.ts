@@ -21,7 +21,10 @@ export interface ObservingSimulation {
   decode(topic: string, record: EncodedRecord): unknown
   /** Resolves when the faults are lifted. */
   lifted(): Promise<void>
-  readonly outside: { during<T>(wait: PromiseLike<T>): Promise<T> }
+  readonly outside: {
+    during<T>(wait: PromiseLike<T>): Promise<T>
+    declared<T>(wait: PromiseLike<T>, later: (task: () => void) => void): Promise<T>
+  }
 }
 
 /** One life of the process, as those see it who watch its broker and its handlers. */
@@ -40,6 +43,7 @@ export interface ObservedLife {
   /** A group is being moved: `done` when it was, `end` in any case. */
   beginSeek(group: string, where: { topic?: string; partition?: number } | undefined): { done(): void; end(): void }
   sought(group: string, topic: string, partition: number, position: number): void
+  later(label: string, task: () => void): void
   gate(label: string): Promise<void>
   sleep(ms: number): Promise<void>
 }

@@ -40,6 +40,8 @@ export class Outside {
   readonly #given = new WeakSet<RunningCall>()
   /** Waits that are known to end. */
   #declared = 0
+  /** Those of handlers, in the order in which they began. */
+  readonly #waits: { isOver: boolean; tell: () => void }[] = []
   #wake: (() => void) | undefined
 
   constructor(simulation: OutsideHost, waitMs: number) {
@@ -70,9 +72,29 @@ export class Outside {
     try {
       return await wait
     } finally {
-      this.#declared--
-      this.#wake?.()
+      if (--this.#declared === 0) this.#wake?.()
     }
+  }
+
+  /**
+   * A wait that a handler has declared. What it gives comes back when all such waits are over, in the order in which they
+   * began, each as an action of its own: their real durations decide nothing.
+   */
+  declared<T>(wait: PromiseLike<T>, later: (task: () => void) => void): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const entry = { isOver: false, tell: () => {} }
+      this.#waits.push(entry)
+      const over = (tell: () => void): void => {
+        entry.isOver = true
+        entry.tell = () => later(tell)
+        if (this.#waits.some(({ isOver }) => !isOver)) return
+        for (const { tell: tellNext } of this.#waits.splice(0)) tellNext()
+      }
+      this.during(wait).then(
+        (value) => over(() => resolve(value)),
+        (error: unknown) => over(() => reject(error as Error)),
+      )
+    })
   }
 
   /** Handlers that are inside the user's function now, in words. */

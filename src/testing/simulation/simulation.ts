@@ -72,8 +72,7 @@ export class Simulation implements LivingSimulation {
   #survivors: CrashableStorage | Promise<CrashableStorage> | undefined
   /** Sends of lives that are over, whose outcome only the store knows. */
   #unknown: OpenSend[] = []
-  /** Sends of earlier lives that were found in the store. */
-  readonly survived: Map<number, SendResult> = new Map()
+  readonly stored: Map<number, SendResult> = new Map()
   readonly #restartListeners = new Set<() => void>()
   /** Handlers that hang until the faults are lifted. */
   #hanging: (() => void)[] = []
@@ -202,6 +201,13 @@ export class Simulation implements LivingSimulation {
     for (const listener of [...this.#restartListeners]) listener()
   }
 
+  /** Lets go of what a crash left and no life took up. */
+  async discard(): Promise<void> {
+    const survivors = await this.#survivors
+    this.#survivors = undefined
+    await survivors?.close()
+  }
+
   onRestart(listener: () => void): () => void {
     this.#restartListeners.add(listener)
     return () => this.#restartListeners.delete(listener)
@@ -221,9 +227,10 @@ export class Simulation implements LivingSimulation {
     const groups = new Map<string, SimulatedMember>()
     for (const member of members) groups.set(member.group, member)
     for (const [group, member] of groups) {
-      if (members.every((other) => other.group !== group || other.hasLeft)) await this.#join(member)
+      if (members.every((other) => other.group !== group || other.hasLeft || other.isLeaving)) await this.#join(member)
     }
-    for (const { dispatcher, hasLeft } of members) if (!hasLeft) dispatcher?.retries.restart(undefined)
+    for (const { dispatcher, hasLeft, isLeaving } of members)
+      if (!hasLeft && !isLeaving) dispatcher?.retries.restart(undefined)
   }
 
   /** What the store holds now; written into the history. */
@@ -296,7 +303,7 @@ export class Simulation implements LivingSimulation {
         })
         if (index < 0) continue
         const [{ send, acks }] = this.#unknown.splice(index, 1) as [OpenSend]
-        this.survived.set(send, { partition, offset, timestamp: this.runtime.now(), acks, duplicate: false })
+        this.stored.set(send, { partition, offset, timestamp: this.runtime.now(), acks, duplicate: false })
         history.add('acked', { send, topic, partition, offset, key, acks })
       }
     }
@@ -322,7 +329,10 @@ export class Simulation implements LivingSimulation {
         this.runtime.jumpWallClock(fault.byMs)
         this.history.add('jumped', { byMs: fault.byMs })
         return true
-      default:
+      case 'error':
+      case 'slow':
+      case 'hang':
+      case 'duplicate':
         this.history.add('fault', { name: fault.kind, text: `${textOf(fault)} at ${point.label}` })
         return false
     }
@@ -347,8 +357,10 @@ export class Simulation implements LivingSimulation {
 
   /** A member leaves its group, after what it runs. */
   #leave(member: SimulatedMember | undefined): void {
-    if (member?.dispatcher === undefined || member.membership === undefined || member.hasLeft) return
+    if (member?.dispatcher === undefined || member.membership === undefined || member.isLeaving || member.hasLeft)
+      return
     const { life } = this
+    member.isLeaving = true
     this.history.add('fault', { name: 'leave', text: `${member.name} leaves ${member.group}` })
     const { dispatcher, membership, group } = member
     const { broker, runtime } = life

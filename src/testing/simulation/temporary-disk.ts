@@ -45,6 +45,12 @@ export class TemporaryDisk {
   }
 }
 
+/** Turns that may take real time, within which nothing else happens. */
+interface Turns {
+  later(label: string, task: () => void | Promise<void>): void
+  readonly point?: Runtime['point']
+}
+
 interface PendingCommit {
   readonly writes: WriteBatch
   readonly resolve: () => void
@@ -60,7 +66,7 @@ class DiskStorage implements CrashableStorage {
   readonly epoch: number
   readonly faults: { diskFreeBytes?: number } = {}
   readonly #inner: Storage
-  readonly #runtime: Runtime
+  readonly #runtime: Turns
   readonly #outside: RealWait
   readonly #reopen: (next: Runtime) => Promise<DiskStorage>
   #queue: PendingCommit[] = []
@@ -69,7 +75,7 @@ class DiskStorage implements CrashableStorage {
   /** The turn that is writing now. */
   #writing: Promise<void> = Promise.resolve()
 
-  constructor(inner: Storage, runtime: Runtime, outside: RealWait, reopen: (next: Runtime) => Promise<DiskStorage>) {
+  constructor(inner: Storage, runtime: Turns, outside: RealWait, reopen: (next: Runtime) => Promise<DiskStorage>) {
     this.#inner = inner
     this.#runtime = runtime
     this.#outside = outside
