@@ -1,11 +1,8 @@
-import { isDeepStrictEqual } from 'node:util'
 import type { QueueOptions } from '../../client/options.ts'
 import { queueFields } from '../../client/resolve.ts'
-import { Subscription } from '../../client/subscription.ts'
 import type { MessageQueue } from '../../client/message-queue.ts'
 import { bytes, json, type Codec } from '../../codec.ts'
 import type { EncodedRecord } from '../../contracts/broker.ts'
-import { Dispatcher } from '../../dispatch/dispatcher.ts'
 import type { EmbeddedTopic } from '../../embedded/embedded-topic.ts'
 import type { SendResult } from '../../message.ts'
 import { openOn, queueDefaults } from '../../open.ts'
@@ -21,7 +18,8 @@ import type { SimulatedMember } from './member.ts'
 import type { ObservedLife, OpenSend } from './observed-life.ts'
 import { Outside } from './outside.ts'
 import type { Fault, FaultSource, Point } from './point.ts'
-import { takeSnapshot } from './snapshot.ts'
+import { findSends, takeSnapshot } from './snapshot.ts'
+import { joinLike, leaveGroup, memberAt } from './turnover.ts'
 
 /** Opens the store of a simulation, empty. */
 export type StorageOpener = (life: Life) => CrashableStorage | Promise<CrashableStorage>
@@ -227,7 +225,8 @@ export class Simulation implements LivingSimulation {
     const groups = new Map<string, SimulatedMember>()
     for (const member of members) groups.set(member.group, member)
     for (const [group, member] of groups) {
-      if (members.every((other) => other.group !== group || other.hasLeft || other.isLeaving)) await this.#join(member)
+      if (members.every((other) => other.group !== group || other.hasLeft || other.isLeaving))
+        await joinLike(this.life, this.history, member)
     }
     for (const { dispatcher, hasLeft, isLeaving } of members)
       if (!hasLeft && !isLeaving) dispatcher?.retries.restart(undefined)
@@ -284,28 +283,10 @@ export class Simulation implements LivingSimulation {
     this.snapshot('restart')
     life.forgetInherited()
     const { logs } = history.events.at(-1) as HistoryEvent<'snapshot'>
-    const known = new Map<string, number>()
-    for (const { topic, partition, offset } of history.of('acked')) {
-      const place = `${topic}/${partition}`
-      known.set(place, Math.max(known.get(place) ?? 0, offset + 1))
-    }
-    for (const { topic, partition, records } of logs) {
-      const from = known.get(`${topic}/${partition}`) ?? 0
-      for (const { offset, key, value } of records) {
-        if (offset < from) continue
-        const index = this.#unknown.findIndex((send) => {
-          return (
-            send.topic === topic &&
-            send.partition === partition &&
-            send.key === key &&
-            isDeepStrictEqual(send.value, value)
-          )
-        })
-        if (index < 0) continue
-        const [{ send, acks }] = this.#unknown.splice(index, 1) as [OpenSend]
-        this.stored.set(send, { partition, offset, timestamp: this.runtime.now(), acks, duplicate: false })
-        history.add('acked', { send, topic, partition, offset, key, acks })
-      }
+    for (const found of findSends(this.#unknown, logs, history)) {
+      const { send, topic, partition, offset, key, acks } = found
+      this.stored.set(send, { partition, offset, timestamp: this.runtime.now(), acks, duplicate: false })
+      history.add('acked', { send, topic, partition, offset, key, acks })
     }
     this.#unknown = []
   }
@@ -317,10 +298,12 @@ export class Simulation implements LivingSimulation {
         this.crash(fault.power, point.label)
         return true
       case 'join':
-        this.#join(this.#memberAt(point, life)).catch((error: unknown) => this.history.add('thrown', { error }))
+        joinLike(life, this.history, memberAt(point, life)).catch((error: unknown) =>
+          this.history.add('thrown', { error }),
+        )
         return true
       case 'leave':
-        this.#leave(this.#memberAt(point, life))
+        leaveGroup(life, this.history, memberAt(point, life))
         return true
       case 'full':
         this.setFullFor(fault.ms)
@@ -336,44 +319,6 @@ export class Simulation implements LivingSimulation {
         this.history.add('fault', { name: fault.kind, text: `${textOf(fault)} at ${point.label}` })
         return false
     }
-  }
-
-  #memberAt({ member, group }: Point, life: Life): SimulatedMember | undefined {
-    return life.members.find(({ name, group: own }) => (member === undefined ? own === group : name === member))
-  }
-
-  /** Another member like this one joins its group. */
-  async #join(like: SimulatedMember | undefined): Promise<void> {
-    if (like === undefined) return
-    const { life } = this
-    const { settings, consumed } = like
-    this.history.add('fault', { name: 'join', text: `another member joins ${settings.group}` })
-    const handler = life.handler(settings, consumed, like.handler)
-    const dispatcher = new Dispatcher(settings, life.runtime, life.events, consumed, handler, () => {})
-    const topics = consumed.map(({ topic }) => topic)
-    const membership = await life.broker.join({ group: settings.group, topics, from: 'earliest', listener: dispatcher })
-    dispatcher.membership = membership
-  }
-
-  /** A member leaves its group, after what it runs. */
-  #leave(member: SimulatedMember | undefined): void {
-    if (member?.dispatcher === undefined || member.membership === undefined || member.isLeaving || member.hasLeft)
-      return
-    const { life } = this
-    member.isLeaving = true
-    this.history.add('fault', { name: 'leave', text: `${member.name} leaves ${member.group}` })
-    const { dispatcher, membership, group } = member
-    const { broker, runtime } = life
-    const context = {
-      broker,
-      runtime,
-      dispatcher,
-      membership,
-      closeTimeoutMs: 86_400_000,
-      onClosed: () => {},
-      acks: undefined,
-    }
-    void new Subscription(group, context).close()
   }
 
   /** Sends find no room for so much virtual time. */

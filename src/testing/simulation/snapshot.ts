@@ -1,10 +1,12 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { Codec } from '../../codec.ts'
 import type { Broker, BrokerTopic } from '../../contracts/broker.ts'
 import type { Storage } from '../../contracts/storage.ts'
 import { Catalog } from '../../embedded/catalog.ts'
 import { Progress } from '../../groups/progress.ts'
 import { TestError } from '../test-error.ts'
-import type { HistoryEvents, LogSnapshot, ProgressSnapshot } from '../history.ts'
+import type { History, HistoryEvents, LogSnapshot, ProgressSnapshot } from '../history.ts'
+import type { OpenSend } from './observed-life.ts'
 
 /** Reads back what a store holds: logs through the engine, progress straight from its rows. */
 export function takeSnapshot(
@@ -59,4 +61,30 @@ function readLog(topic: BrokerTopic, partition: number, codec: Codec<unknown>): 
     }
   }
   return { topic: topic.name, partition, start, end, records }
+}
+
+/** A send of which only the store knows, and where it is. */
+type FoundSend = OpenSend & { readonly offset: number }
+
+/** Finds sends without an answer among what a store holds beyond what was acknowledged, in order. */
+export function findSends(unknown: readonly OpenSend[], logs: readonly LogSnapshot[], history: History): FoundSend[] {
+  const known = new Map<string, number>()
+  for (const { topic, partition, offset } of history.of('acked')) {
+    const place = `${topic}/${partition}`
+    known.set(place, Math.max(known.get(place) ?? 0, offset + 1))
+  }
+  const left = [...unknown]
+  const found: FoundSend[] = []
+  for (const { topic, partition, records } of logs) {
+    const from = known.get(`${topic}/${partition}`) ?? 0
+    for (const { offset, key, value } of records) {
+      if (offset < from) continue
+      const index = left.findIndex((send) => {
+        const isThere = send.topic === topic && send.partition === partition && send.key === key
+        return isThere && isDeepStrictEqual(send.value, value)
+      })
+      if (index >= 0) found.push({ ...left.splice(index, 1)[0]!, offset })
+    }
+  }
+  return found
 }
