@@ -59,6 +59,11 @@ export class Drainer {
     this.#checkDead(allowDead, from)
   }
 
+  /** What was given up until now is not judged. */
+  forgive(): void {
+    this.#drainedTo = this.#simulation.history.events.length
+  }
+
   /** What is left to do, seen when nothing can run. */
   idle(): VerbResult['idle'] {
     const { runtime, outside } = this.#simulation

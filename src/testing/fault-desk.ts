@@ -171,6 +171,7 @@ export class FaultDesk implements FaultSource {
       throw refused('times', times, 'a whole number from 1')
     // What is about to be created has no name yet.
     if (!/^(group|topic):/.test(name)) this.#checkNames(match)
+    this.#simulation.isLifted = false
     this.#rules.push({ name, match, fault, skip: nth - 1, left: times })
   }
 }

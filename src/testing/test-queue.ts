@@ -113,13 +113,13 @@ export class TestQueue<W = unknown> {
   }
 
   /** Lets so much time pass: every timer due in it fires at its time, in order, those set meanwhile too. */
-  advance(duration: Duration): Promise<VerbResult> {
+  async advance(duration: Duration): Promise<VerbResult> {
     const ms = durationMs(duration, 'duration')
     return this.#asVerb('advance', () => this.#simulation.runtime.advance(ms))
   }
 
   /** As {@link TestQueue.advance}, until the wall clock shows `time` (a date, an ISO text or milliseconds since 1970). */
-  advanceTo(time: Date | string | number): Promise<VerbResult> {
+  async advanceTo(time: Date | string | number): Promise<VerbResult> {
     const { runtime } = this.#simulation
     const until = instantOf(time)
     const ms = until - runtime.now()
@@ -156,6 +156,11 @@ export class TestQueue<W = unknown> {
    */
   drain(options: DrainOptions = {}): Promise<VerbResult> {
     return this.#asVerb('drain', () => this.#drainer.drain(options))
+  }
+
+  /** What was given up until now is no failure of a later drain: faults were on. @internal */
+  forgive(): void {
+    this.#drainer.forgive()
   }
 
   /** Awaits a promise of the queue, letting time pass as needed: `await t.resolve(subscription.drain())`. */

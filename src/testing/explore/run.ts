@@ -172,6 +172,7 @@ class Run<W> {
     const { runtime } = this.#simulation
     await runtime.settle()
     this.#schedule.end()
+    this.#test.forgive()
     await this.#simulation.lift()
     await runtime.settle()
     await this.#test.drain({ allowDead })

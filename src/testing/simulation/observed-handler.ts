@@ -110,7 +110,8 @@ class ObservedCall {
     const hangs = faults.some(({ kind }) => kind === 'hang')
     if (slow === undefined && !hangs) return this.#invoke(faults)
     const wait = hangs ? this.#life.simulation.lifted() : this.#life.sleep(slow!.ms)
-    return wait.then(() => (this.#life.isOver ? never() : this.#invoke(faults)))
+    // Faults that end meanwhile strike no more.
+    return wait.then(() => (this.#life.isOver ? never() : this.#invoke(this.#life.simulation.isLifted ? [] : faults)))
   }
 
   #invoke(faults: readonly Fault[]): unknown {

@@ -13,6 +13,8 @@ export type OpenSend = HistoryEvents['send']
 /** What those who watch a life need of the simulation around it. */
 export interface ObservingSimulation {
   readonly isGated: boolean
+  /** Whether the faults have ended. */
+  readonly isLifted: boolean
   /** A point is passed; returns the faults that concern the handler. */
   pass(point: Point, life: ObservedLife): readonly Fault[]
   /** The next number of a kind, from 0. */

@@ -75,6 +75,8 @@ export class Simulation implements LivingSimulation {
   /** Handlers that hang until the faults are lifted. */
   #hanging: (() => void)[] = []
   #isFull = false
+  /** Faults that were set have ended; a new one begins anew. */
+  isLifted = false
   #interleaving: (() => number) | undefined
   /** The wiring of a life is running. */
   isStarting = false
@@ -218,7 +220,7 @@ export class Simulation implements LivingSimulation {
 
   /** Ends every fault that goes on: stuck handlers run, the store has room again, each group has a member. */
   async lift(): Promise<void> {
-    this.sources.length = 0
+    this.isLifted = true
     this.#setFull(false)
     for (const go of this.#hanging.splice(0)) go()
     const { members } = this.life
