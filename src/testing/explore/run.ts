@@ -253,12 +253,20 @@ class PropertyWatch<W> {
   }
 }
 
+const kindNumbers = new Map<string, number>()
+
+function kindNumber(kind: string): number {
+  let number = kindNumbers.get(kind)
+  if (number === undefined) kindNumbers.set(kind, (number = kindNumbers.size + 1))
+  return number
+}
+
 /** A number made of everything that happened, cheap enough for every run. */
 class Fingerprint {
   value = 2166136261
 
   readonly add = (event: HistoryEvent): void => {
-    this.#text(event.kind)
+    this.#number(kindNumber(event.kind))
     this.#number(event.at)
     this.#number(event.life)
     const facts = event as {

@@ -53,6 +53,9 @@ export class Schedule implements FaultSource {
   readonly #held = new WeakSet<ReadyAction>()
   readonly #used = new Set<Deviation>()
   readonly #deviations: readonly Deviation[]
+  /** Whether anything depends on how often a name came up. */
+  readonly #countsChoices: boolean
+  readonly #countsPoints: boolean
   #decided = 0
   #passed = 0
   #isOver = false
@@ -73,6 +76,9 @@ export class Schedule implements FaultSource {
       this.#faults.set(deviation.at, armed)
     }
     this.#choices = choices
+    const isFree = isRecording || strategy !== undefined
+    this.#countsChoices = isFree || choices.size > 0
+    this.#countsPoints = isFree || this.#faults.size > 0
   }
 
   /** From now on everything is plain. */
@@ -89,6 +95,7 @@ export class Schedule implements FaultSource {
     for (;;) {
       const plain = this.#plain(ready)
       if (this.#isOver) return plain
+      if (!this.#countsChoices) return plain
       const at = ready[plain]!.label
       const nth = count(this.#choiceCounts, at)
       const decision = this.#decided++
@@ -115,9 +122,9 @@ export class Schedule implements FaultSource {
   }
 
   strike(point: Point): readonly Fault[] {
+    if (this.#isOver || !this.#countsPoints) return none
     const nth = count(this.#pointCounts, point.label)
     this.#passed++
-    if (this.#isOver) return none
     if (this.#isRecording) this.points.push({ point, nth, decided: this.#decided })
     let faults: Fault[] | undefined
     if (this.#faults.size > 0) {

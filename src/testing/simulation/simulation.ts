@@ -337,6 +337,7 @@ export class Simulation implements LivingSimulation {
   }
 
   #setFull(isFull: boolean): void {
+    if (isFull === this.#isFull) return
     this.#isFull = isFull
     const { faults } = this.life.storage
     if (isFull) faults.diskFreeBytes = 0
