@@ -7,21 +7,26 @@
  * - `progress`: what each group has finished
  */
 export const tables = ['meta', 'log', 'progress'] as const
+/** The name of a table, see {@link tables}. */
 export type Table = (typeof tables)[number]
 
 /** Writes that take effect together or not at all, in the order they were added (the last one on a key wins). */
 export interface WriteBatch {
+  /** Sets a key. */
   put(table: Table, key: Uint8Array, value: Uint8Array): void
+  /** Removes a key, there or not. */
   remove(table: Table, key: Uint8Array): void
   /** How many writes were added. */
   readonly size: number
 }
 
+/** A key with its value. */
 export interface StorageEntry {
   readonly key: Uint8Array
   readonly value: Uint8Array
 }
 
+/** A page of keys. */
 export interface KeyRange {
   /** First key, inclusive. */
   readonly from: Uint8Array
@@ -33,6 +38,7 @@ export interface KeyRange {
   readonly reverse?: boolean
 }
 
+/** How much room a store takes. */
 export interface StorageStats {
   /** Bytes that the store occupies (for LMDB the size of the data file, which does not shrink by itself). */
   readonly bytes: number
@@ -54,6 +60,7 @@ export interface Storage {
   readonly durable: boolean
   /** Raised at every opening, never reused: ids and fences built on it can't come back. */
   readonly epoch: number
+  /** The value of a key; undefined when there is none. */
   get(table: Table, key: Uint8Array): Uint8Array | undefined
   /** One page of entries in key order. */
   range(table: Table, range: KeyRange): StorageEntry[]
@@ -67,6 +74,7 @@ export interface Storage {
    * @throws `STORE_FAILED` when it could not be made durable; from then on every commit fails at once (fail-stop).
    */
   commit(batch: WriteBatch): Promise<void>
+  /** How much room the store takes now. */
   stats(): StorageStats
   /** As in {@link StorageStats}, but cheap enough to be asked before a send. */
   readonly diskFreeBytes: number

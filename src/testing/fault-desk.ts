@@ -55,6 +55,7 @@ export class FaultDesk implements FaultSource {
   readonly #simulation: Simulation
   readonly #rules: Rule[] = []
 
+  /** @internal */
   constructor(simulation: Simulation) {
     this.#simulation = simulation
     simulation.sources.push(this)
@@ -136,11 +137,12 @@ export class FaultDesk implements FaultSource {
     return this.#simulation.lift()
   }
 
-  /** Lets handlers of a group fail; what {@link HandlerFaults} does. */
+  /** Lets handlers of a group fail; what {@link HandlerFaults} does. @internal */
   fail(group: string, times: number, match: MessageMatch, error: (() => unknown) | undefined): void {
     this.#add('handler:start', { group, ...match }, { kind: 'error', error: error ?? injected }, 1, times)
   }
 
+  /** @internal */
   strike(point: Point): readonly Fault[] {
     let found: Fault[] | undefined
     for (const rule of this.#rules) {
@@ -182,6 +184,7 @@ export class HandlerFaults {
   readonly #group: string
   readonly #topic: string | undefined
 
+  /** @internal */
   constructor(desk: FaultDesk, group: string, topic: string | undefined) {
     this.#desk = desk
     this.#group = group

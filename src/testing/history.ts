@@ -228,10 +228,12 @@ export class History {
     this.#now = now
   }
 
+  /** Calls `listener` with every event from now on. */
   listen(listener: HistoryListener): void {
     this.#listeners.push(listener)
   }
 
+  /** @internal */
   add<K extends HistoryKind>(kind: K, facts: HistoryEvents[K]): void {
     const event = { kind, seq: this.events.length, at: this.#now(), life: this.life, ...facts } as HistoryEvent
     this.events.push(event)

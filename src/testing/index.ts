@@ -42,6 +42,15 @@ export {
 } from './open-test.ts'
 export { TestQueue } from './test-queue.ts'
 export type { NextResult, VerbResult } from './verb-result.ts'
+export {
+  tables,
+  type KeyRange,
+  type Storage,
+  type StorageEntry,
+  type StorageStats,
+  type Table,
+  type WriteBatch,
+} from '../contracts/storage.ts'
 export type { Clock } from './clock.ts'
 export type { DrainOptions } from './drainer.ts'
 export type { Duration } from './duration.ts'
@@ -50,6 +59,7 @@ export {
   type AssertionSource,
   type CommittedMatch,
   type DeliveredOptions,
+  type NoneAssertions,
   type TimesOptions,
 } from './assertions.ts'
 export {
@@ -89,11 +99,13 @@ export { defaultInvariants } from './invariants/all.ts'
 export type { EventChecks, Invariant } from './invariants/invariant.ts'
 export type { DeepPartial, Match } from './match.ts'
 export { matchers, type MatcherResult, type QueueMatchers } from './matchers.ts'
-export type { PointName } from './simulation/point.ts'
+export { pointNames, type PointName } from './simulation/point.ts'
 export { TestError, testErrorCodes, type TestErrorCode } from './test-error.ts'
 export type { TimelineOptions } from './timeline.ts'
+export type { TimelineLevel } from './timeline-rows.ts'
+export type { DeadMatch, DeliveredMatch, ErrorMatch, PendingMatch, PublishedMatch } from './assertion-match.ts'
 export { explore } from './explore/explore.ts'
 export type { ExploreOptions, ExploreReport, LevelReport, Property } from './explore/exploration.ts'
-export type { DeviationKind } from './explore/deviation.ts'
+export { deviationKinds, type DeviationKind } from './explore/deviation.ts'
 export type { ArbitraryLike, FastCheckLike, Pick } from './explore/pick.ts'
 export { fcSchedule, runChoices, type ArbitraryMaker } from './explore/choices.ts'

@@ -6,6 +6,7 @@ import { TestError } from './test-error.ts'
 /** What a matcher answers, to vitest as to jest. */
 export interface MatcherResult {
   readonly pass: boolean
+  /** What the runner shows when the expectation does not hold. */
   readonly message: () => string
   readonly actual?: unknown
   readonly expected?: unknown

@@ -97,7 +97,7 @@ export class TestQueue<W = unknown> {
   /**
    * Sends a message as a client outside of the process would. Resolves when it is acknowledged.
    *
-   * @throws `CRASHED` when the process dies before it answers, else as {@link Topic.send}
+   * @throws `CRASHED` when the process dies before it answers, else as `send` of a topic
    */
   async send<V = unknown>(topic: string, message: OutgoingMessage<V>, options?: SendOptions): Promise<SendResult> {
     // A patient client outlives the process.

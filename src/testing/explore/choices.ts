@@ -11,9 +11,13 @@ import type { Strategy } from './schedule.ts'
 
 /** The constructors of fast-check that {@link fcSchedule} needs. */
 export interface ArbitraryMaker<A> {
+  /** Always `value`. */
   constant(value: number): A
+  /** A whole number. */
   integer(range: { readonly min: number; readonly max: number }): A
+  /** One of several, by weight. */
   oneof(...choices: readonly { readonly weight: number; readonly arbitrary: A }[]): A
+  /** A list. */
   array(arbitrary: A, options: { readonly size: 'max'; readonly maxLength: number }): unknown
 }
 

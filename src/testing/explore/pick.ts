@@ -3,11 +3,13 @@ import { TestError } from '../test-error.ts'
 
 /** An arbitrary of fast-check, as far as it is needed. */
 export interface ArbitraryLike<T> {
+  /** Makes a value. */
   generate(random: unknown, biasFactor: number | undefined): { readonly value: T }
 }
 
 /** What fast-check exports, as far as it is needed to draw from its arbitraries. */
 export interface FastCheckLike {
+  /** Draws values from an arbitrary. */
   sample<T>(arbitrary: ArbitraryLike<T>, options: { readonly seed: number; readonly numRuns: number }): T[]
 }
 
