@@ -72,8 +72,7 @@ test('TEST-73: drain leaves what a fault holds, and says so', async () => {
   expect((await t.drain()).idle).toBe('empty')
 })
 
-// Finding K22: empty, and the invariant of liveness.
-test.fails('TEST-73: it is so also when the member that it holds has left', async () => {
+test('TEST-73: it is so also when the member that it holds has left', async () => {
   await using t = await openTest({ wire: wireShop() })
   t.faults.stuck('billing', { key: 'a' })
   t.faults.leave('billing', { key: 'd' })

@@ -65,6 +65,33 @@ test('TEST-111: what needs two deviations is shrunk to two, from every seed', { 
   expect(sizes).toEqual([2, 2])
 })
 
+test(
+  'TEST-111: what random schedules find among much else is shrunk to what it takes',
+  { timeout: 60_000 },
+  async () => {
+    const befores: number[] = []
+    for (let seed = 1; seed <= 3; seed++) {
+      const error = await refusal('EXPLORATION_FAILED', () =>
+        explore({
+          wire: wireShop(),
+          seed,
+          faults: ['wallClock', 'slow', 'schedule'],
+          budget: { runs: 20_000 },
+          scenario: (t) => Promise.all([t.send('orders', order('a')), t.send('orders', order('d'))]),
+          // More than pairs can do.
+          check: (t) => {
+            if (t.history.of('jumped').length >= 3) throw new Error('a third jump')
+          },
+        }),
+      )
+      const [, before, after] = /shrunk (\d+) -> (\d+) deviations/.exec(error.message)!
+      befores.push(Number(before))
+      expect(after).toBe('3')
+    }
+    expect(Math.max(...befores)).toBeGreaterThan(3)
+  },
+)
+
 test('TEST-112: the idempotent ledger passes the same budget', { timeout: 60_000 }, async () => {
   const report = await explore(ledgerOptions(new Ledger(true), { budget: { runs: 800 } }))
   expect(report.depth).toBeGreaterThanOrEqual(1)
@@ -204,6 +231,15 @@ test('TEST-117: one that meets something else at its moment says what it found',
   const token = tokenOf(error)
   const { message } = await replayed(token, () => refusal('DIVERGED', () => explore({ wire, scenario: fewer, check })))
   expect(message).toMatch(/diverged at decision \d+: expected ".+", found |never came to/)
+})
+
+test('TEST-117: so does one whose alternative is not there', async () => {
+  const [at, instead] = ['start billing orders[0]@0', 'start billing nowhere[0]@0']
+  const token = tokenWith({ n: 'explore', s: 1, g: 1, d: [{ kind: 'run', at, nth: 1, instead }] })
+  const { message } = await replayed(token, () => refusal('DIVERGED', () => explore(ledgerOptions(new Ledger(true)))))
+  expect(message).toMatch(
+    /diverged at decision \d+: expected "start billing nowhere\[0]@0", found start billing orders\[0]@0, /,
+  )
 })
 
 test('TEST-118: what it prints ends with a command that can be pasted', async () => {
