@@ -1,7 +1,7 @@
 import type { Codec } from '../../codec.ts'
 import type { MessageQueue } from '../../client/message-queue.ts'
 import type { QueueObserver } from '../../client/observer.ts'
-import type { Broker } from '../../contracts/broker.ts'
+import type { Broker, FinishedView } from '../../contracts/broker.ts'
 import type { DispatchHandler } from '../../dispatch/deliveries.ts'
 import type { Dispatcher, DispatcherSettings } from '../../dispatch/dispatcher.ts'
 import type { ConsumedTopic } from '../../dispatch/partition-intake.ts'
@@ -50,6 +50,8 @@ export class Life implements QueueObserver, ObservedLife {
   #joining: SimulatedMember | undefined
   /** Moves of groups under way. */
   readonly #seeks = new Set<Seek>()
+  /** What each partition was last granted with. */
+  readonly #finished = new Map<string, FinishedView>()
   /** Topics that are being deleted. */
   readonly deleting: Set<string> = new Set()
 
@@ -182,14 +184,37 @@ export class Life implements QueueObserver, ObservedLife {
     this.deleting.clear()
   }
 
-  /** A position was set or is read: tells the history of it if a move of the group is under way there. */
-  sought(group: string, topic: string, partition: number, position: number): void {
+  /** A partition is granted: the engine makes a new set of finished offsets when, and only when, it moves a group. */
+  granting(group: string, topic: string, partition: number, finished: FinishedView): void {
+    const place = `${group}/${topic}/${partition}`
+    const before = this.#finished.get(place)
+    this.#finished.set(place, finished)
+    if (before === finished) return
+    const isMoved = this.#tellSeeks(group, topic, partition, finished)
+    if (isMoved || before !== undefined) this.note('sought', { group, topic, partition, position: finished.position })
+  }
+
+  /** A look at the store found a position: a move under way may have come so far, if nothing is finished above it. */
+  looked(group: string, topic: string, partition: number, finished: Pick<FinishedView, 'position' | 'ceiling'>): void {
+    if (!this.#tellSeeks(group, topic, partition, finished)) return
+    this.simulation.history.add('sought', { group, topic, partition, position: finished.position })
+  }
+
+  /** Whether a move is under way there of which the history has not been told. */
+  #tellSeeks(
+    group: string,
+    topic: string,
+    partition: number,
+    { position, ceiling }: Pick<FinishedView, 'position' | 'ceiling'>,
+  ): boolean {
+    if (ceiling > position) return false
+    let isAny = false
     for (const seek of this.#seeks) {
       if (!applies(seek, group, topic, partition)) continue
       seek.told.add(`${topic}/${partition}`)
-      this.simulation.history.add('sought', { group, topic, partition, position })
-      return
+      isAny = true
     }
+    return isAny
   }
 
   // --- how it lives and ends ---

@@ -94,9 +94,14 @@ function observeTopic(topic: BrokerTopic, life: ObservedLife): void {
   }
   const trim = topic.trim.bind(topic)
   topic.trim = (partition, before) => {
-    if (life.isOver) return life.zombie(`trimmed ${name}`)
-    simulation.pass({ name: 'trim:before', label: `trim:before ${name}[${partition}]`, topic: name, partition }, life)
-    return life.isOver ? never() : trim(partition, before)
+    const isZombie = life.isOver
+    if (!isZombie) {
+      simulation.pass({ name: 'trim:before', label: `trim:before ${name}[${partition}]`, topic: name, partition }, life)
+    }
+    if (!life.isOver) return trim(partition, before)
+    // The store is gone, but memory moves: retention of the dead process goes on until nothing is left to be trimmed.
+    trim(partition, before).catch(() => {})
+    return isZombie ? life.zombie(`trimmed ${name}`) : never()
   }
 }
 
@@ -172,7 +177,7 @@ function observeListener(listener: MemberListener, member: SimulatedMember, life
     assigned: (assignments) => {
       for (const assignment of assignments) {
         const { position } = assignment.finished
-        life.sought(group, assignment.topic.name, assignment.partition, position)
+        life.granting(group, assignment.topic.name, assignment.partition, assignment.finished)
         member.fences.set(`${assignment.topic.name}/${assignment.partition}`, assignment.fence)
         life.note('granted', { ...place(assignment), position })
       }

@@ -1,4 +1,4 @@
-import type { EncodedRecord } from '../../contracts/broker.ts'
+import type { EncodedRecord, FinishedView } from '../../contracts/broker.ts'
 import type { Dispatcher } from '../../dispatch/dispatcher.ts'
 import type { EmbeddedTopic } from '../../embedded/embedded-topic.ts'
 import type { SendResult } from '../../message.ts'
@@ -44,7 +44,7 @@ export interface ObservedLife {
   takeJoining(dispatcher: Dispatcher): SimulatedMember
   /** A group is being moved: `done` when it was, `end` in any case. */
   beginSeek(group: string, where: { topic?: string; partition?: number } | undefined): { done(): void; end(): void }
-  sought(group: string, topic: string, partition: number, position: number): void
+  granting(group: string, topic: string, partition: number, finished: FinishedView): void
   later(label: string, task: () => void): void
   gate(label: string): Promise<void>
   sleep(ms: number): Promise<void>

@@ -237,8 +237,9 @@ export class Simulation implements LivingSimulation {
   /** What the store holds now; written into the history. */
   snapshot(reason: 'restart' | 'end'): void {
     const snapshot = takeSnapshot(reason, this.life, (topic) => this.codec(topic))
-    for (const { group, topic, partition, position } of snapshot.progress) {
-      this.life.sought(group, topic, partition, position)
+    for (const { group, topic, partition, position, finishedAbove } of snapshot.progress) {
+      const ceiling = finishedAbove.length === 0 ? position : Infinity
+      this.life.looked(group, topic, partition, { position, ceiling })
     }
     this.history.add('snapshot', snapshot)
   }
