@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { Message, Subscription } from '../../src/index.ts'
+import { openApp, sendAll } from './app.ts'
 import { HeldCalls } from './held-calls.ts'
 import { eventsOf, messagesOf, virtualQueue } from './queue.ts'
 
@@ -79,20 +80,21 @@ describe('members of a group', () => {
   })
 
   test('what a member was retrying goes to the new owner, from the first attempt', async () => {
-    const { mq, run, runtime } = await virtualQueue()
-    const topic = await run(mq.topic<string>('t'))
-    await run(topic.sendBatch(messagesOf('a:1', 'a:2')))
-    const [old, young] = [new HeldCalls(), new HeldCalls()]
-    const first = await run(topic.subscribe('g', old.handler, { from: 'earliest' }))
-    await runtime.settle()
-    old.fail('a:1')
-    await runtime.settle()
-    await run(first.close())
-    await run(topic.subscribe('g', young.handler))
-    await runtime.settle()
-    expect([young.running, young.attempts]).toEqual([['a:1'], [1]])
-    await runtime.advance(60_000)
-    expect(old.started).toEqual(['a:1'])
+    await using t = await openApp({ backoff: { delayMs: 60_000, jitter: 0 } })
+    t.handler('g').failTimes(1)
+    await sendAll(t, 'a:1', 'a:2')
+    await t.settle()
+    t.assert.pending('retry', { key: 'a', attempt: 2 }, { times: 1 })
+    await t.resolve(t.wired.subscription.close())
+    await t.resolve(t.wired.join())
+    await t.drain()
+    expect(t.group('g').delivered.map(({ member, offset, attempt }) => [member, offset, attempt])).toEqual([
+      ['g#1', 0, 1],
+      ['g#2', 0, 1],
+      ['g#2', 1, 1],
+    ])
+    await t.advance('1h')
+    expect(t.group('g').delivered).toHaveLength(3)
   })
 
   test('ORDER-55: a batch that fails while one of its partitions is given back keeps the order of the others', async () => {

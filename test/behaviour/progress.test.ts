@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { openTest } from '../../src/testing/index.ts'
 import { HeldCalls } from './held-calls.ts'
 import { messagesOf, virtualQueue } from './queue.ts'
 
@@ -88,18 +89,20 @@ describe('progress and lag', () => {
   })
 
   test('PROGRESS-48: where a subscription begins is kept before it hands out anything', async () => {
-    const queue = await virtualQueue()
-    const { run } = queue
-    let topic = await run(queue.mq.topic<string>('t', { partitions: 2 }))
-    await run(topic.send({ value: 'old', partition: 0 }))
-    await run(topic.subscribe('g', () => new Promise(() => {}), { from: 'latest' }))
-    await run(topic.send({ value: 'new', partition: 1 }))
-    const mq = await queue.crash('power')
-    topic = await run(mq.topic<string>('t'))
-    const seen: string[] = []
-    const subscription = await run(topic.subscribe('g', ({ value }) => void seen.push(value), { from: 'earliest' }))
-    await run(subscription.drain())
-    expect(seen).toEqual(['new'])
+    await using t = await openTest({
+      wire: async (mq, { life }) => {
+        const topic = await mq.topic<string>('t', { partitions: 2 })
+        if (life === 1) await topic.send({ value: 'old', partition: 0 })
+        await topic.subscribe('g', () => {}, { from: life === 1 ? 'latest' : 'earliest' })
+      },
+    })
+    t.faults.crash({ at: 'deliver', kind: 'power' })
+    await t.send('t', { value: 'new', partition: 1 }).catch(() => {})
+    await t.settle()
+    await t.restart()
+    await t.drain()
+    t.assert.delivered('g', { partition: 1, offset: 0 }, { times: 2, effects: 1 })
+    t.assert.none.delivered('g', { partition: 0 })
   })
 
   test('idle() after a subscribe to what is there already waits for all of it', async () => {

@@ -1,30 +1,23 @@
 import { describe, expect, test } from 'vitest'
-import { HeldCalls } from './held-calls.ts'
+import { doneBy, openApp, sendAll } from './app.ts'
 import { messagesOf, virtualQueue } from './queue.ts'
 
 describe('seek', () => {
   test('ORDER-51: a seek waits for what runs there, then goes on from the new place in order', async () => {
-    const { mq, run, settle } = await virtualQueue()
-    const topic = await run(mq.topic<string>('t'))
-    await run(topic.sendBatch(messagesOf('a:1', 'b:1', 'a:2', 'b:2', 'a:3')))
-    const calls = new HeldCalls()
-    const subscription = await run(topic.subscribe('g', calls.handler, { from: 'earliest' }))
-    await settle()
+    const ends: Record<string, number> = { 'a:1': 10, 'b:1': 20 }
+    await using t = await openApp({ handler: ({ value }, _context, clock) => clock.sleep(ends[value] ?? 100) })
+    await sendAll(t, 'a:1', 'b:1', 'a:2', 'b:2', 'a:3')
     let isOver = false
-    const seek = subscription.seek({ offset: 1 }).then(() => (isOver = true))
-    await settle()
-    calls.end('a:1')
-    await settle()
+    const seek = t.wired.subscription.seek({ offset: 1 }).then(() => (isOver = true))
     // Nothing new starts meanwhile, and the seek is not over while anything runs.
-    expect([isOver, calls.running]).toEqual([false, ['b:1']])
-    calls.end('b:1')
-    await run(seek)
-    await settle()
-    expect(calls.running.toSorted()).toEqual(['a:2', 'b:1'])
-    expect(subscription.lag().count).toBe(4)
-    calls.endAll()
-    await settle()
-    expect(calls.running.toSorted()).toEqual(['a:3', 'b:2'])
+    expect((await t.advance(19)).running).toEqual(['g t[0]@1'])
+    expect([isOver, doneBy(t)]).toEqual([false, ['a:1']])
+    const { running } = await t.advance(1)
+    await seek
+    expect(running).toEqual(['g t[0]@1', 'g t[0]@2'])
+    expect(t.wired.subscription.lag().count).toBe(4)
+    await t.drain()
+    expect(doneBy(t)).toEqual(['a:1', 'b:1', 'b:1', 'a:2', 'b:2', 'a:3'])
   })
 
   test('a seek by time begins at the first message from then on', async () => {
@@ -52,25 +45,26 @@ describe('seek', () => {
   })
 
   test('a seek of one partition leaves the others alone, and forgets retries and stopped keys there', async () => {
-    const { mq, run, runtime } = await virtualQueue()
-    const topic = await run(mq.topic<string>('t', { partitions: 2 }))
-    for (const partition of [0, 1]) {
-      for (const i of [0, 1]) await run(topic.send({ key: `k${partition}`, value: `${partition}.${i}`, partition }))
-    }
-    const calls = new HeldCalls()
-    const subscription = await run(topic.subscribe('g', calls.handler, { from: 'earliest', attempts: 1 }))
-    await runtime.settle()
-    calls.fail('0.0')
-    calls.fail('1.0')
-    await runtime.settle()
+    await using t = await openApp({ partitions: 2, attempts: 1 })
+    const { subscription } = t.wired
+    t.handler('g').failTimes(1, undefined, { key: 'k0' })
+    t.handler('g').failTimes(1, undefined, { key: 'k1' })
+    for (const partition of [0, 1, 0, 1]) await t.send('t', { key: `k${partition}`, value: '', partition })
+    await t.drain({ allowDead: 2 })
     expect(subscription.stopped()).toHaveLength(2)
-    await run(subscription.seek('latest', { partition: 0 }))
-    await runtime.settle()
+    await t.resolve(subscription.seek('latest', { partition: 0 }))
+    expect((await t.drain()).attempts).toBe(0)
     expect(subscription.stopped().map(({ partition }) => partition)).toEqual([1])
     expect(subscription.lag().count).toBe(2)
     subscription.retry()
-    await runtime.settle()
-    expect(calls.running).toEqual(['1.0'])
+    await t.drain()
+    expect(t.group('g').delivered.map(({ key, offset }) => [key, offset])).toEqual([
+      ['k0', 0],
+      ['k1', 0],
+      ['k1', 0],
+      ['k1', 1],
+    ])
+    t.assert.drained()
   })
 
   test('a place that does not exist is refused, and nothing moves', async () => {
