@@ -186,8 +186,8 @@ class Exploration<W> {
     await this.#same(result)
     const { seed, isGated } = result.plan
     const startedAt = realMs()
-    const shrunk = await shrink(result, (deviations) =>
-      runSchedule(this.#options, { seed, isGated, deviations }, this.#store),
+    const shrunk = await shrink(result, (deviations, strategy) =>
+      runSchedule(this.#options, { seed, isGated, deviations, strategy }, this.#store),
     )
     throw this.#failed(shrunk.result, foundIn, result.schedule.taken.length, shrunk.runs, realMs() - startedAt)
   }

@@ -40,11 +40,13 @@ interface Armed {
 export class Schedule implements FaultSource {
   /** Everything that departed from the plain run, in order; running these again gives the same run. */
   readonly taken: Deviation[] = []
+  /** Numbers of the decisions at which another action than the plain one was run, with its name. */
+  readonly choices: { readonly decision: number; readonly instead: string }[] = []
   /** Deviations whose moment came, but what they name was not there. */
   readonly diverged: string[] = []
   readonly decisions: Decision[] = []
   readonly points: PassedPoint[] = []
-  readonly #choices: ReadonlyMap<string, Deviation>
+  readonly #named: ReadonlyMap<string, Deviation>
   readonly #faults = new Map<string, Armed[]>()
   readonly #strategy: Strategy | undefined
   readonly #isRecording: boolean
@@ -75,7 +77,7 @@ export class Schedule implements FaultSource {
       armed.push({ deviation, left: deviation.times === 0 ? Infinity : deviation.times })
       this.#faults.set(deviation.at, armed)
     }
-    this.#choices = choices
+    this.#named = choices
     const isFree = isRecording || strategy !== undefined
     this.#countsChoices = isFree || choices.size > 0
     this.#countsPoints = isFree || this.#faults.size > 0
@@ -100,7 +102,7 @@ export class Schedule implements FaultSource {
       const nth = count(this.#choiceCounts, at)
       const decision = this.#decided++
       if (this.#isRecording) this.#record(ready, plain, at, nth)
-      const deviation = this.#choices.size === 0 ? undefined : this.#choices.get(`${at}#${nth}`)
+      const deviation = this.#named.size === 0 ? undefined : this.#named.get(`${at}#${nth}`)
       if (deviation === undefined) return this.#strategy ? this.#free(ready, plain, at, nth, decision) : plain
       this.#used.add(deviation)
       if (deviation.kind === 'hold') {
@@ -111,6 +113,7 @@ export class Schedule implements FaultSource {
       const chosen = ready.findIndex(({ label }) => deviation.kind === 'run' && label === deviation.instead)
       if (chosen >= 0) {
         this.taken.push(deviation)
+        this.choices.push({ decision, instead: ready[chosen]!.label })
         return chosen
       }
       const found = ready.map(({ label }) => label).join(', ')
@@ -169,8 +172,10 @@ export class Schedule implements FaultSource {
     const instead = ready[chosen]!.label
     // Of two actions with one name the older one is meant: names are all that a replay has.
     const first = ready.findIndex(({ label }) => label === instead)
-    if (instead !== at) this.taken.push({ kind: 'run', at, nth, instead })
-    return instead === at ? plain : first
+    if (instead === at) return plain
+    this.taken.push({ kind: 'run', at, nth, instead })
+    this.choices.push({ decision, instead })
+    return first
   }
 
   #record(ready: readonly ReadyAction[], plain: number, at: string, nth: number): void {

@@ -1,5 +1,7 @@
 import type { Deviation } from './deviation.ts'
 import type { RunResult } from './run.ts'
+import type { Schedule, Strategy } from './schedule.ts'
+import type { ReadyAction } from '../virtual-runtime.ts'
 
 /** A failing run, made as small as could be. */
 export interface Shrunk {
@@ -13,11 +15,13 @@ const mostRuns = 400
 
 /**
  * Finds fewer deviations that fail in the same way: first by leaving out halves, quarters and so on, then one by one, again
- * and again until none can be left out; in each try what the run really took is what counts.
+ * and again until none can be left out; in each try what the run really took is what counts. Names count how often
+ * something came up, so leaving one choice out may rename the later ones: what is left is then tried by positions, where the
+ * later choices stay at their decisions, and named anew.
  */
 export async function shrink(
   failing: RunResult,
-  again: (deviations: readonly Deviation[]) => Promise<RunResult>,
+  again: (deviations: readonly Deviation[], strategy?: Strategy) => Promise<RunResult>,
 ): Promise<Shrunk> {
   let runs = 0
   let best: readonly Deviation[] = failing.schedule.taken
@@ -42,7 +46,37 @@ export async function shrink(
     if (size === 1 && !hasShrunk) break
     size = size === 1 ? 1 : Math.ceil(size / 2)
   }
+  for (let place = 0; place < result.schedule.choices.length && runs < mostRuns;) {
+    const choices = result.schedule.choices.filter((_, i) => i !== place)
+    runs++
+    const tried = await again(faultsOf(best), new ByPosition(choices))
+    const { taken } = tried.schedule
+    // What is told in the end are names: they have to fail as well.
+    const isFewer = tried.failure !== undefined && isSame(tried, failing) && taken.length < best.length
+    if (!isFewer || !(await attempt([...taken]))) place++
+  }
   return { result, deviations: best, runs }
+}
+
+/** Makes the same choices at the same decisions as another run. */
+class ByPosition implements Strategy {
+  readonly #choices: ReadonlyMap<number, string>
+
+  constructor(choices: Schedule['choices']) {
+    this.#choices = new Map(choices.map(({ decision, instead }) => [decision, instead]))
+  }
+
+  choose(ready: readonly ReadyAction[], plain: number, decision: number): number {
+    const instead = this.#choices.get(decision)
+    const index = instead === undefined ? -1 : ready.findIndex(({ label }) => label === instead)
+    return index < 0 ? plain : index
+  }
+
+  strike(): undefined {}
+}
+
+function faultsOf(deviations: readonly Deviation[]): Deviation[] {
+  return deviations.filter(({ kind }) => kind === 'fault')
 }
 
 function isSame(tried: RunResult, failing: RunResult): boolean {
