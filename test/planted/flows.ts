@@ -226,7 +226,7 @@ export const flows: Readonly<Record<string, Flow>> = {
       },
       async scenario(test) {
         const [first] = test.wired.subscriptions as [Subscription]
-        const { wired } = test
+        // Of the first life: a life after a crash has nothing paused.
         attempt(() => first.pause({ key: 'a' }))
         await sendAll(test, 'orders', [
           { id: 'a1', key: 'a', partition: 0, ms: 2 },
@@ -243,8 +243,6 @@ export const flows: Readonly<Record<string, Flow>> = {
         attempt(() => first.resume({ key: 'a' }))
         await wait(test, 40)
         attempt(() => first.resume({ partition: 1 }))
-        // A life after a crash has nothing paused.
-        void wired
       },
     }),
   },
