@@ -13,6 +13,8 @@ import { decodeToken, replayVariable } from './token.ts'
 /** One in so many passing runs is run again, to see that it gives the same history. */
 const sampleEvery = 50
 const defaultMs = 3_000
+/** Pairs stop here, so that some of the budget is left for schedules that are further from the plain run. */
+const pairsShare = 0.7
 
 /**
  * Runs a scenario under many schedules and faults, and fails with the smallest one that breaks it.
@@ -125,7 +127,7 @@ class Exploration<W> {
       })
       for (const { deviation, moment } of candidatesOf(first.schedule, this.#kinds)) {
         if (moment < candidate.moment) continue
-        if (this.#isSpent) return
+        if (this.#isSpent || this.#spent > pairsShare) return
         await this.#run({ seed: this.#seed, isGated, deviations: [candidate.deviation, deviation] })
         this.#pairs.done++
       }
@@ -141,6 +143,11 @@ class Exploration<W> {
       await this.#run({ seed: inputs, isGated: round % 4 !== 0, deviations: [], strategy })
       this.#random++
     }
+  }
+
+  /** Which part of the budget is used up. */
+  get #spent(): number {
+    return Math.max(this.#runs / this.#mostRuns, (realMs() - this.#startedAt) / (this.#endsAt - this.#startedAt))
   }
 
   get #isSpent(): boolean {
