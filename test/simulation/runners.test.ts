@@ -194,12 +194,17 @@ test('TEST-142: under real jest, with its matchers', { timeout: 180_000 }, async
   )
   symlinkSync(join(place, 'jest/node_modules/@jest'), join(place, 'node_modules/@jest'))
   writeFileSync(join(place, 'jest.config.json'), '{ "transform": {}, "roots": ["<rootDir>/jest-tests"] }')
-  const { code, output } = await run(process.execPath, [join(place, 'jest/node_modules/jest/bin/jest.js'), '--ci'], {
-    timeout: 60_000,
-    env: { NODE_OPTIONS: '--experimental-vm-modules' },
-  })
+  const { code, output } = await run(
+    process.execPath,
+    [join(place, 'jest/node_modules/jest/bin/jest.js'), '--ci', '--verbose'],
+    {
+      timeout: 60_000,
+      env: { NODE_OPTIONS: '--experimental-vm-modules' },
+    },
+  )
   expect(output).toContain('1 failed, 2 passed')
-  expect(output).toContain('fails with a difference')
+  expect(output).toMatch(/✓ passes/)
+  expect(output).toMatch(/✕ fails with a difference/)
   expect(output).toContain("expected a message published to 'orders'")
   // It ended by itself.
   expect(code).toBe(1)
