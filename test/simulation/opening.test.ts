@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
@@ -6,11 +6,21 @@ import { openTest, type Wire } from '../../src/testing/index.ts'
 import { order, refusal, settings, wireShop, type Shop } from './shop.ts'
 
 const realTmp = process.env['TMPDIR']
+const base = tmpdir()
+const places: string[] = []
+
+/** A place of its own for the directories that a test makes. */
+function ownPlace(): string {
+  const place = mkdtempSync(join(base, 'lanemq-kit-'))
+  places.push(place)
+  return (process.env['TMPDIR'] = place)
+}
 
 afterEach(() => {
   delete process.env['LANEMQ_TEST_STORE']
   if (realTmp === undefined) delete process.env['TMPDIR']
   else process.env['TMPDIR'] = realTmp
+  for (const place of places.splice(0)) rmSync(place, { recursive: true, force: true })
 })
 
 test('TEST-1: two that are open at once share no message, no time, no fault and no crash', async () => {
@@ -135,23 +145,23 @@ test('TEST-5: the same seed gives the same chance, another one another', async (
 })
 
 test('TEST-6: the environment chooses the store where the test does not', async () => {
-  process.env['TMPDIR'] = mkdtempSync(join(tmpdir(), 'lanemq-kit-'))
-  const places = (): string[] => readdirSync(process.env['TMPDIR']!)
+  const place = ownPlace()
+  const inside = (): string[] => readdirSync(place)
   process.env['LANEMQ_TEST_STORE'] = 'lmdb-tmp'
   const disk = await openTest()
-  expect(places()).toHaveLength(1)
-  expect(existsSync(join(process.env['TMPDIR'], places()[0]!))).toBe(true)
+  expect(inside()).toHaveLength(1)
+  expect(existsSync(join(place, inside()[0]!))).toBe(true)
   const memory = await openTest({ store: 'memory' })
-  expect(places()).toHaveLength(1)
+  expect(inside()).toHaveLength(1)
   await disk.dispose()
   await memory.dispose()
-  expect(places()).toEqual([])
+  expect(inside()).toEqual([])
   process.env['LANEMQ_TEST_STORE'] = 'disk'
   await refusal('INVALID_OPTION', () => openTest())
 })
 
 test('TEST-7: what the wiring throws comes out of openTest, and nothing is left', async () => {
-  process.env['TMPDIR'] = mkdtempSync(join(tmpdir(), 'lanemq-kit-'))
+  const place = ownPlace()
   for (const store of ['memory', 'lmdb-tmp'] as const) {
     const boom = new Error('no database')
     const wire: Wire<Shop> = async (mq, context) => {
@@ -159,7 +169,7 @@ test('TEST-7: what the wiring throws comes out of openTest, and nothing is left'
       throw boom
     }
     await expect(openTest({ wire, store })).rejects.toBe(boom)
-    expect(readdirSync(process.env['TMPDIR'])).toEqual([])
+    expect(readdirSync(place)).toEqual([])
   }
 })
 
