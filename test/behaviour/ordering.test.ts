@@ -109,6 +109,19 @@ describe('ordering', () => {
     t.assert.drained()
   })
 
+  test('ORDER-45: a message that comes while its key is behind waits for those before it, though there is room', async () => {
+    await using t = await openApp({ maxBufferedMessages: 64, handler: lasting() })
+    const hot = Array.from({ length: 60 }, (_, i) => `hot:${i}`)
+    for (let i = 0; i < hot.length; i += 10) {
+      await sendAll(t, ...hot.slice(i, i + 10))
+      await t.advance(15)
+    }
+    expect(t.mq.stats().subscriptions[0]!.deferred).toBeGreaterThan(10)
+    await t.drain()
+    expect(doneBy(t)).toEqual(hot)
+    expect(runsOf(t).at(-1)).toBe('hot:59 590-600')
+  })
+
   test.each(['process', 'power'] as const)(
     'ORDER-46: a restart goes on in order and hands out only what was not finished: %s',
     async (kind) => {

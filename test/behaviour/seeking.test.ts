@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { doneBy, lasting, openApp, sendAll } from './app.ts'
+import { doneBy, lasting, openApp, runsOf, sendAll, sendTo } from './app.ts'
 
 describe('seek', () => {
   test('ORDER-51: a seek waits for what runs there, then goes on from the new place in order', async () => {
@@ -59,6 +59,22 @@ describe('seek', () => {
     await t.drain()
     expect(t.group('g').delivered).toHaveLength(before)
     t.assert.drained()
+  })
+
+  test('ORDER-51: a member that joins during a seek is given nothing before the group was moved', async () => {
+    await using t = await openApp({ partitions: 2, handler: lasting({ 'a:1': 50 }) })
+    await t.resolve(t.wired.join())
+    await sendTo(t, 1, 'x:1', 'x:2')
+    await t.drain()
+    await sendTo(t, 0, 'a:1')
+    const seek = t.wired.subscription.seek('earliest')
+    await t.advance(10)
+    await t.resolve(t.wired.join())
+    expect(await t.advance(29)).toMatchObject({ attempts: 0 })
+    await t.drain()
+    await seek
+    expect(runsOf(t).slice(3).toSorted()).toEqual(['a:1 70-120', 'x:1 70-80', 'x:2 80-90'])
+    t.assert.committed('g', { t: [1, 2] })
   })
 
   test('a seek of one partition leaves the others alone, and forgets retries and stopped keys there', async () => {

@@ -84,7 +84,8 @@ describe('sending', () => {
     const topic = await run(mq.topic<string>('t'))
     const sends: Promise<SendResult | SendResult[]>[] = []
     for (let i = 0; i < 40; i++) {
-      const value = `${i}`.padEnd(200, '.')
+      // A small one would find room where a large one before it waits.
+      const value = `${i}`.padEnd(i % 4 === 0 ? 700 : 20, '.')
       if (i % 5 === 4) sends.push(topic.sendBatch([{ value }]))
       else sends.push(topic.send({ value }, { acks: i % 3 === 0 ? 'buffered' : 'flushed' }))
     }
