@@ -9,7 +9,7 @@ interface Failure {
   /** How often it failed, as the engine counts; 0 when it begins anew. */
   attempts: number
   /** When the next attempt may begin; undefined while its key is stopped. */
-  readonly dueAt: number | undefined
+  dueAt: number | undefined
   /** Whether the count is in the store. */
   isDurable: boolean
   /** The owner is gone without having settled it: the count before it may be what the next one finds. */
@@ -166,7 +166,11 @@ class Time {
       failure.isDurable = true
       failure.isUnclear = false
       failure.isForgotten = false
-      if (attempt === kept + 1) return
+      if (attempt === kept + 1) {
+        // What was in the store had become due before.
+        failure.dueAt = at
+        return
+      }
     }
     if (dueAt === undefined) return `${what} although its key was stopped`
     if (attempt !== attempts + 1) return `${what} after attempt ${attempts}`
