@@ -8,7 +8,7 @@ process.env['LANEMQ_SEED'] ||= String(randomInt(2 ** 31 - 1))
 /** The projects run one after the other in this order, so that loaded tests never disturb each other. */
 export const projects: TestProjectInlineConfiguration[] = [
   project('unit', ['test/unit', 'test/types', 'test/tidy.test.ts', 'test/errors.test.ts']),
-  project('conformance', ['test/storage', 'test/conformance', 'test/behaviour', 'test/planted']),
+  project('conformance', ['test/storage', 'test/conformance', 'test/idempotency', 'test/behaviour', 'test/planted']),
   project('property', ['test/property', 'test/simulation'], {
     testTimeout: 120_000,
     globalSetup: ['test/seed.ts'],

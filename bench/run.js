@@ -22,6 +22,8 @@ const BENCHES = [
   'backlog',
   'reopen',
   'loop-delay',
+  'simulation',
+  'seam',
 ]
 
 const USAGE = `node bench/run.js [options]

@@ -1,4 +1,6 @@
 import { describe, expect, test } from 'vitest'
+import type { HandlerContext } from '../../src/index.ts'
+import { doneBy, lasting, openApp, running, runsOf, sendAll } from './app.ts'
 import { HeldCalls } from './held-calls.ts'
 import { eventsOf, messagesOf, virtualQueue, type VirtualQueue } from './queue.ts'
 
@@ -11,70 +13,65 @@ const heldOpenBy = ({ runtime }: VirtualQueue): string[] =>
 
 describe('idle, drain and close', () => {
   test('idle does not wait for retries, stopped keys or what is paused', async () => {
-    const { mq, run, runtime } = await virtualQueue()
-    const topic = await run(mq.topic<string>('t'))
-    await run(topic.sendBatch(messagesOf('retried:1', 'stopped:1', 'paused:1', 'fine:1')))
-    const attempts = 2
-    const handler = ({ key }: { key: string | undefined }): void => {
-      if (key !== 'fine') throw new Error(key)
-    }
-    const subscription = await run(
-      topic.subscribe('g', handler, { from: 'earliest', attempts, backoff: { delayMs: 60_000, jitter: 0 } }),
-    )
+    await using t = await openApp({ attempts: 2, backoff: { delayMs: 60_000, jitter: 0 } })
+    const { subscription } = t.wired
     subscription.pause({ key: 'paused' })
-    const startedAt = runtime.monotonic()
-    await run(subscription.idle())
-    expect(runtime.monotonic()).toBe(startedAt)
-    expect(subscription.lag().count).toBe(3)
+    t.handler('g').failTimes(2, undefined, { key: 'stopped' })
+    t.handler('g').failTimes(1, undefined, { key: 'retried' })
+    await sendAll(t, 'stopped:1')
+    await t.drain({ allowDead: 1 })
+    await sendAll(t, 'retried:1', 'paused:1', 'fine:1')
+    await t.resolve(subscription.idle())
+    t.assert.pending('retry', { key: 'retried', in: '1m' }, { times: 1 })
+    t.assert.dead('g', { key: 'stopped' }, { times: 1 })
+    expect([doneBy(t), subscription.lag().count]).toEqual([['fine:1'], 3])
+    subscription.resume({ key: 'paused' })
+    subscription.retry('stopped')
+    expect((await t.drain()).elapsedMs).toBe(60_000)
+    t.assert.drained()
   })
 
   test('drain waits for retries', async () => {
-    const { mq, run, runtime } = await virtualQueue()
-    const topic = await run(mq.topic<string>('t'))
-    await run(topic.sendBatch(messagesOf('a:1', 'a:2')))
-    const handler = ({ attempt }: { attempt: number }): void => {
-      if (attempt < 4) throw new Error('again')
-    }
-    const options = { from: 'earliest', backoff: { delayMs: 100, jitter: 0 } } as const
-    const subscription = await run(topic.subscribe('g', handler, options))
-    const startedAt = runtime.monotonic()
-    expect(await run(subscription.drain())).toEqual({ left: 0 })
-    expect(runtime.monotonic() - startedAt).toBe(2 * (100 + 200 + 400))
+    await using t = await openApp({ backoff: { delayMs: 100, jitter: 0 } })
+    t.handler('g').failTimes(3, undefined, { offset: 0 })
+    t.handler('g').failTimes(3, undefined, { offset: 1 })
+    await sendAll(t, 'a:1', 'a:2')
+    expect(await t.resolve(t.wired.subscription.drain())).toEqual({ left: 0 })
+    t.assert.delivered('g', { key: 'a' }, { times: 8, effects: 2 })
+    expect(runsOf(t).at(-1)).toBe('a:2 1400-1400')
+    expect((await t.settle()).elapsedMs).toBe(2 * (100 + 200 + 400))
   })
 
   test('drain ends at its deadline and says what is left; what came later is not its business', async () => {
-    const { mq, run, runtime } = await virtualQueue()
-    const topic = await run(mq.topic<string>('t'))
-    await run(topic.sendBatch(messagesOf('a:1', 'a:2', 'b:1')))
-    const calls = new HeldCalls()
-    const subscription = await run(topic.subscribe('g', calls.handler, { from: 'earliest' }))
-    await runtime.settle()
-    const startedAt = runtime.monotonic()
+    await using t = await openApp({ handler: lasting({ 'a:1': 600, 'b:1': 490, 'c:1': 1_000 }) })
+    const { subscription } = t.wired
+    await sendAll(t, 'a:1', 'a:2', 'b:1')
     const drain = subscription.drain({ timeoutMs: 500 })
-    await run(topic.send({ key: 'c', value: 'c:1' }))
-    calls.end('b:1')
-    expect(await run(drain)).toEqual({ left: 2 })
-    expect(runtime.monotonic() - startedAt).toBe(500)
-    const second = subscription.drain({ timeoutMs: 500 })
-    for (const name of ['a:1', 'a:2', 'c:1']) {
-      await runtime.settle()
-      calls.end(name)
-    }
-    expect(await run(second)).toEqual({ left: 0 })
+    await sendAll(t, 'c:1')
+    expect(await t.resolve(drain)).toEqual({ left: 2 })
+    expect((await t.settle()).elapsedMs).toBe(500)
+    // It does not wait for what came after it was called either.
+    const second = subscription.drain({ timeoutMs: 505 })
+    await sendAll(t, 'd:1')
+    t.faults.stuck('g', { key: 'e' })
+    await sendAll(t, 'e:1')
+    expect(await t.resolve(second)).toEqual({ left: 0 })
+    expect((await t.settle()).elapsedMs).toBe(500)
+    expect(running(t)).toEqual(['e:1'])
+    await t.faults.lift()
+    await t.drain()
   })
 
   test('drain ends when only stopped keys are left, at once', async () => {
-    const { mq, run, runtime } = await virtualQueue()
-    const topic = await run(mq.topic<string>('t'))
-    await run(topic.sendBatch(messagesOf('a:1', 'a:2', 'b:1')))
-    const handler = ({ key }: { key: string | undefined }): void => {
-      if (key === 'a') throw new Error('a')
-    }
-    const options = { from: 'earliest', attempts: 3, backoff: { delayMs: 100, jitter: 0 } } as const
-    const subscription = await run(topic.subscribe('g', handler, options))
-    const startedAt = runtime.monotonic()
-    expect(await run(subscription.drain({ timeoutMs: 60_000 }))).toEqual({ left: 2 })
-    expect(runtime.monotonic() - startedAt).toBe(300)
+    await using t = await openApp({ attempts: 3, backoff: { delayMs: 100, jitter: 0 } })
+    t.handler('g').failTimes(3, undefined, { key: 'a' })
+    await sendAll(t, 'a:1', 'a:2', 'b:1')
+    expect(await t.resolve(t.wired.subscription.drain({ timeoutMs: 60_000 }))).toEqual({ left: 2 })
+    expect(await t.settle()).toMatchObject({ elapsedMs: 300, dead: 1, idle: 'parked' })
+    t.assert.dead('g', { offset: 0, attempts: 3 })
+    await t.faults.lift()
+    await t.drain({ allowDead: 1 })
+    t.assert.drained()
   })
 
   test('QUIET-40: close finishes what runs, hands out nothing more, and leaves no timer', async () => {
@@ -142,42 +139,49 @@ describe('idle, drain and close', () => {
   })
 
   test('a closed subscription gives its partitions to the others only when its handlers have ended', async () => {
-    const { mq, run, runtime } = await virtualQueue()
-    const topic = await run(mq.topic<string>('t'))
-    await run(topic.sendBatch(messagesOf('a:1', 'a:2')))
-    const [old, young] = [new HeldCalls(), new HeldCalls()]
-    const first = await run(topic.subscribe('g', old.handler, { from: 'earliest' }))
-    await runtime.settle()
-    expect((await run(first.close({ timeoutMs: 10 }))).left).toHaveLength(1)
-    await run(topic.subscribe('g', young.handler))
-    await runtime.advance(60_000)
-    expect(young.started).toEqual([])
-    old.end('a:1')
-    await runtime.settle()
-    expect(young.started).toEqual(['a:2'])
+    await using t = await openApp({ handler: lasting() })
+    t.faults.stuck('g')
+    await sendAll(t, 'a:1', 'a:2', 'b:1')
+    await t.advance(10)
+    const { left } = await t.resolve(t.wired.subscription.close({ timeoutMs: 10 }))
+    expect(left).toEqual([{ topic: 't', partition: 0, offset: 0, key: 'a' }])
+    await t.resolve(t.wired.join())
+    await sendAll(t, 'c:1')
+    expect(await t.advance('1h')).toMatchObject({ attempts: 0, idle: 'parked' })
+    expect(doneBy(t)).toEqual(['b:1'])
+    await t.faults.lift()
+    await t.drain()
+    expect([doneBy(t, 'g#1'), doneBy(t, 'g#2').toSorted()]).toEqual([
+      ['b:1', 'a:1'],
+      ['a:2', 'c:1'],
+    ])
+    t.assert.delivered('g', {}, { times: 4 })
   })
 
   test('FENCE-44: an abandoned handler is fenced: its message is handed out again and its end counts for nothing', async () => {
-    const { mq, run, runtime } = await virtualQueue()
-    const topic = await run(mq.topic<string>('t'))
-    await run(topic.sendBatch(messagesOf('a:1', 'a:2')))
-    const [old, young] = [new HeldCalls(), new HeldCalls()]
-    const first = await run(topic.subscribe('g', old.handler, { from: 'earliest' }))
-    await runtime.settle()
-    const { signal, fence } = old.context('a:1')
-    const report = await run(first.close({ timeoutMs: 0, abandon: true }))
+    const contexts: HandlerContext[] = []
+    await using t = await openApp({
+      handler: ({ value }, context, clock) => {
+        contexts.push(context)
+        return clock.sleep(contexts.length === 1 ? 50 : value === 'a:1' ? 100 : 10)
+      },
+    })
+    await sendAll(t, 'a:1', 'a:2')
+    await t.settle()
+    const report = await t.resolve(t.wired.subscription.close({ timeoutMs: 0, abandon: true }))
     expect(report.left).toMatchObject([{ offset: 0 }])
-    expect(signal.aborted).toBe(true)
-    const second = await run(topic.subscribe('g', young.handler))
-    await runtime.settle()
-    expect(young.running).toEqual(['a:1'])
-    expect(young.context('a:1').fence).toBeGreaterThan(fence)
-    old.end('a:1')
-    await runtime.settle()
-    expect([second.lag().count, young.running]).toEqual([2, ['a:1']])
-    young.end('a:1')
-    await runtime.settle()
-    expect([second.lag().count, young.running]).toEqual([1, ['a:2']])
+    expect(contexts[0]!.signal.aborted).toBe(true)
+    const second = await t.resolve(t.wired.join())
+    // The old one ends at 50, in the middle of the new one.
+    await t.advance(99)
+    expect([doneBy(t, 'g#1'), running(t), second.lag().count]).toEqual([['a:1'], ['a:1'], 2])
+    t.assert.committed('g', { t: [0] })
+    await t.advance(1)
+    expect(contexts[1]!.fence).toBeGreaterThan(contexts[0]!.fence)
+    expect([running(t), second.lag().count, contexts[1]!.signal.aborted]).toEqual([['a:2'], 1, false])
+    await t.drain()
+    expect(runsOf(t)).toEqual(['a:1 0-50', 'a:1 0-100', 'a:2 100-110'])
+    t.assert.drained()
   })
 
   test('QUIET-43: a subscription that ended by itself while a settlement was under way can be closed', async () => {
@@ -204,38 +208,56 @@ describe('idle, drain and close', () => {
   })
 
   test('QUIET-47: whoever waits for idle or drained when the subscription is closed is told, and no timer is left', async () => {
-    const { mq, run, runtime } = await virtualQueue()
-    const topic = await run(mq.topic<string>('t'))
-    await run(topic.sendBatch(messagesOf('a:1', 'b:1')))
-    const calls = new HeldCalls()
-    const subscription = await run(
-      topic.subscribe('g', calls.handler, { from: 'earliest', backoff: { delayMs: 60_000 } }),
-    )
-    await runtime.settle()
-    calls.fail('b:1')
+    await using t = await openApp({ handler: lasting({ 'a:1': 100 }), backoff: { delayMs: 60_000 } })
+    const { subscription } = t.wired
+    t.handler('g').failTimes(1, undefined, { key: 'b' })
+    await sendAll(t, 'a:1', 'b:1')
+    await t.settle()
+    t.assert.pending('retry', { key: 'b' })
     const [idle, drain] = [subscription.idle(), subscription.drain({ timeoutMs: 3_600_000 })]
-    await run(subscription.close({ timeoutMs: 5 }))
-    await run(idle)
-    expect(await run(drain)).toEqual({ left: 2 })
-    await run(mq.close({ timeoutMs: 0 }))
-    expect([runtime.timers(), runtime.monotonic()]).toEqual([[], 5])
+    const all = t.resolve(Promise.all([subscription.close({ timeoutMs: 5 }), idle, drain]))
+    expect((await all)[2]).toEqual({ left: 2 })
+    expect((await t.settle()).elapsedMs).toBe(5)
+    // What ran is waited for, and then nothing is left that takes time.
+    expect(await t.drain()).toMatchObject({ elapsedMs: 95, attempts: 0, idle: 'empty' })
+    expect(await t.next()).toBeUndefined()
+    t.assert.none.pending('retry')
+  })
+
+  test('QUIET-40: what a member handles when the process is told to end is settled; what it retries is left', async () => {
+    await using t = await openApp({ concurrency: 2, handler: lasting({ 'a:1': 40 }), backoff: { delayMs: 5 } })
+    let isDown = true
+    t.handler('g').failWhen({ key: 'b', where: () => isDown })
+    await sendAll(t, 'a:1', 'b:1', 'a:2', 'c:1')
+    await t.settle()
+    const { left } = await t.resolve(t.wired.subscription.close({ timeoutMs: 60_000 }))
+    expect([left, (await t.settle()).elapsedMs, doneBy(t)]).toEqual([[], 40, ['c:1', 'a:1']])
+    expect(await t.advance('1h')).toMatchObject({ attempts: 0, idle: 'empty' })
+    t.crash('power')
+    const before = runsOf(t).length
+    isDown = false
+    await t.restart()
+    await t.drain()
+    expect(
+      t
+        .group('g')
+        .delivered.slice(before)
+        .map(({ value }) => value),
+    ).toEqual(['b:1', 'a:2'])
+    t.assert.drained()
   })
 
   test('a signal closes the subscription, before or after it began', async () => {
-    const { mq, run, runtime } = await virtualQueue()
-    const topic = await run(mq.topic<string>('t'))
-    const calls = new HeldCalls()
     const control = new AbortController()
-    const subscription = await run(topic.subscribe('g', calls.handler, { from: 'earliest', signal: control.signal }))
-    await run(topic.sendBatch(messagesOf('1')))
-    await runtime.settle()
+    await using t = await openApp({ handler: lasting(), signal: control.signal })
+    await sendAll(t, '1')
+    await t.settle()
     control.abort()
-    calls.end('1')
-    await run(topic.sendBatch(messagesOf('2')))
-    await runtime.settle()
-    expect([calls.started, subscription.assignments(), mq.group('g').members()]).toEqual([['1'], [], []])
-    const late = topic.subscribe('g', calls.handler, { signal: control.signal })
-    await expect(run(late)).rejects.toMatchObject({ code: 'ABORTED' })
+    await sendAll(t, '2')
+    await t.drain()
+    expect([doneBy(t), t.wired.subscription.assignments(), t.mq.group('g').members()]).toEqual([['1'], [], []])
+    t.assert.committed('g', { t: [1] })
+    await expect(t.resolve(t.wired.join())).rejects.toMatchObject({ code: 'ABORTED' })
   })
 
   test('a subscription that begins while the queue closes is closed too', async () => {

@@ -1,128 +1,114 @@
 import { describe, expect, test } from 'vitest'
-import { HeldCalls } from './held-calls.ts'
-import { messagesOf, virtualQueue } from './queue.ts'
+import { openTest } from '../../src/testing/index.ts'
+import { doneBy, lasting, openApp, running, runsOf, sendAll, sendTo } from './app.ts'
+import { virtualQueue } from './queue.ts'
 
 describe('concurrency', () => {
   test('BOUND-40: never more handlers run than the concurrency allows, also when it changes', async () => {
-    const { mq, run, settle } = await virtualQueue()
-    const topic = await run(mq.topic<string>('t', { partitions: 2 }))
-    await run(topic.sendBatch(messagesOf(...Array.from({ length: 30 }, (_, i) => `k${i}:v${i}`))))
-    const calls = new HeldCalls()
-    const subscription = await run(topic.subscribe('g', calls.handler, { from: 'earliest', concurrency: 3 }))
-    await settle()
-    expect(calls.running).toHaveLength(3)
+    await using t = await openApp({ partitions: 2, concurrency: 3, handler: lasting() })
+    const { subscription } = t.wired
+    await sendAll(t, ...Array.from({ length: 15 }, (_, i) => `k${i}:v`))
+    await t.advance(5)
     subscription.setConcurrency(5)
-    await settle()
-    expect(calls.running).toHaveLength(5)
+    await t.advance(2)
+    expect(running(t)).toHaveLength(5)
     subscription.setConcurrency(2)
-    await settle()
-    // What runs goes on; nothing new starts above the limit.
-    expect(calls.running).toHaveLength(5)
-    for (let left = 5; left > 2; left--) {
-      calls.end(calls.running[0]!)
-      await settle()
-      expect(calls.running).toHaveLength(left - 1)
-    }
-    calls.end(calls.running[0]!)
-    await settle()
-    expect(calls.running).toHaveLength(2)
-    expect(mq.stats().subscriptions[0]).toMatchObject({ running: 2, concurrency: 2 })
+    expect(t.mq.stats().subscriptions[0]).toMatchObject({ running: 5, concurrency: 2 })
+    await t.drain()
+    // What runs goes on; nothing new starts above the limit, so at 10 three end and nothing begins.
+    const begun = t.history.of('deliver').map(({ at }) => at)
+    expect(begun).toEqual([0, 0, 0, 5, 5, 15, 15, 25, 25, 35, 35, 45, 45, 55, 55])
     for (const wrong of [0, 1.5, NaN, 100_001, '4' as never]) {
       expect(() => subscription.setConcurrency(wrong)).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }))
     }
+    t.assert.drained()
   })
 
   test('a batch in a handler counts once', async () => {
-    const { mq, run, settle } = await virtualQueue()
-    const topic = await run(mq.topic<string>('t'))
-    await run(topic.sendBatch(messagesOf('1', '2', '3', '4', '5', '6')))
-    const calls = new HeldCalls()
-    await run(topic.subscribe('g', calls.handler, { from: 'earliest', concurrency: 2, batch: { max: 2 } }))
-    await settle()
-    expect(calls.running).toEqual(['1 2', '3 4'])
+    await using t = await openTest({
+      wire: async (mq, { clock }) => {
+        const topic = await mq.topic<string>('t')
+        await topic.sendBatch(Array.from({ length: 6 }, (_, i) => ({ value: `${i}` })))
+        await topic.subscribe('g', () => clock.sleep(10), { from: 'earliest', concurrency: 2, batch: { max: 2 } })
+      },
+    })
+    await t.drain()
+    expect(runsOf(t)).toEqual(['0 0-10', '1 0-10', '2 0-10', '3 0-10', '4 10-20', '5 10-20'])
+    expect(t.group('g').delivered.map(({ call }) => call)).toEqual([0, 0, 1, 1, 2, 2])
   })
 
   test('BOUND-41: a busy key takes one handler at a time, however many of its messages wait', async () => {
-    const { mq, run, settle } = await virtualQueue()
-    const topic = await run(mq.topic<string>('t'))
+    await using t = await openApp({ concurrency: 2, maxBufferedMessages: 100, handler: lasting() })
     const hot = Array.from({ length: 2_000 }, (_, i) => `hot:${i}`)
-    await run(topic.sendBatch(messagesOf(...hot, 'a:1', 'b:1')))
-    const calls = new HeldCalls()
-    await run(topic.subscribe('g', calls.handler, { from: 'earliest', concurrency: 2, maxBufferedMessages: 100 }))
-    await settle()
-    expect(calls.running).toEqual(['hot:0', 'a:1'])
-    calls.end('a:1')
-    await settle()
-    expect(calls.running).toEqual(['hot:0', 'b:1'])
+    t.faults.slow('g', '40ms', { offset: 0 })
+    await sendAll(t, ...hot, 'a:1', 'b:1')
+    await t.advance(49)
+    expect(runsOf(t)).toEqual(['hot:0 0-', 'a:1 0-10', 'b:1 10-20'])
+    expect((await t.drain()).elapsedMs).toBe(2_000 * 10 - 9)
+    expect(doneBy(t).slice(2)).toEqual(hot)
+  })
+
+  test('a message that is stuck takes up one handler: the others of its lane wait, all else goes on', async () => {
+    await using t = await openApp({ partitions: 2, concurrency: 2, handler: lasting() })
+    t.faults.stuck('g', { key: 'a' })
+    await sendAll(t, 'a:1', 'a:2', 'b:1', 'c:1', 'b:2', 'c:2')
+    expect(await t.drain()).toMatchObject({ idle: 'parked', elapsedMs: 40, running: [expect.stringContaining('@0')] })
+    expect([running(t), doneBy(t).toSorted()]).toEqual([['a:1'], ['b:1', 'b:2', 'c:1', 'c:2']])
+    expect(t.group('g').lag).toBe(2)
+    await t.faults.lift()
+    await t.drain()
+    expect(doneBy(t).slice(4)).toEqual(['a:1', 'a:2'])
+    t.assert.drained()
   })
 
   test('keys that wait are served in turn', async () => {
-    const { mq, run, settle } = await virtualQueue()
-    const topic = await run(mq.topic<string>('t'))
-    const names = ['a', 'b', 'c'].flatMap((key) => Array.from({ length: 20 }, (_, i) => `${key}:${i}`))
-    await run(topic.sendBatch(messagesOf('first', ...names)))
-    const calls = new HeldCalls()
-    await run(topic.subscribe('g', calls.handler, { from: 'earliest', concurrency: 3 }))
-    await settle()
-    calls.end('first')
-    await settle()
-    for (let i = 0; i < 30; i++) {
-      calls.end(calls.running[0]!)
-      await settle()
-    }
-    const counts = ['a', 'b', 'c'].map((key) => calls.started.filter((name) => name.startsWith(`${key}:`)).length)
-    expect(Math.max(...counts) - Math.min(...counts)).toBeLessThanOrEqual(2)
+    await using t = await openApp({ concurrency: 6, handler: lasting() })
+    const keys = ['a', 'b', 'c', 'd', 'e']
+    await sendAll(t, ...keys.flatMap((key) => Array.from({ length: 12 }, (_, i) => `${key}:${i}`)))
+    // A sixth handler has nothing to do, so all is taken in; from here on five keys wait for two handlers.
+    await t.settle()
+    t.wired.subscription.setConcurrency(2)
+    expect((await t.drain()).elapsedMs).toBe(10 + (11 * 5 * 10) / 2 + 5)
+    const begun = t.group('g').delivered.map(({ key }) => key!)
+    for (let i = 0; i < begun.length; i += 5) expect(begun.slice(i, i + 5).toSorted(), `from ${i}`).toEqual(keys)
+    expect(doneBy(t)).toHaveLength(60)
   })
 
   test('a partition with a long backlog does not keep the others waiting', async () => {
-    const { mq, run, settle } = await virtualQueue()
-    const topic = await run(mq.topic<string>('t', { partitions: 3 }))
-    const backlog = Array.from({ length: 5_000 }, (_, i) => ({ value: `old${i}`, partition: 0 }))
-    await run(topic.sendBatch(backlog))
-    await run(
-      topic.sendBatch([
-        { value: 'one', partition: 1 },
-        { value: 'two', partition: 2 },
-      ]),
-    )
-    const calls = new HeldCalls()
-    await run(topic.subscribe('g', calls.handler, { from: 'earliest', concurrency: 1 }))
-    await settle()
-    for (let i = 0; i < 200; i++) {
-      calls.end(calls.running[0]!)
-      await settle()
-    }
-    expect(calls.started).toContain('one')
-    expect(calls.started).toContain('two')
+    await using t = await openApp({ partitions: 3, concurrency: 1, handler: lasting() })
+    t.wired.subscription.pause()
+    await sendTo(t, 0, ...Array.from({ length: 5_000 }, (_, i) => `old${i}`))
+    await sendTo(t, 1, 'one')
+    await sendTo(t, 2, 'two')
+    t.wired.subscription.resume()
+    await t.advance('2s')
+    expect(doneBy(t)).toHaveLength(200)
+    expect(doneBy(t)).toEqual(expect.arrayContaining(['one', 'two']))
+    await t.resolve(t.wired.subscription.close())
   })
 
   test('BOUND-42: when all room for waiting messages is taken the intake waits, and nothing is lost', async () => {
-    const { mq, run, settle } = await virtualQueue()
-    const topic = await run(mq.topic<string>('t'))
     const names = Array.from({ length: 5_000 }, (_, i) => `hot:${i}`)
-    await run(topic.sendBatch(messagesOf(...names)))
-    const calls = new HeldCalls()
-    const options = { from: 'earliest', maxDeferredMessages: 100, maxBufferedMessages: 1_000 } as const
-    const held = await run(topic.subscribe('held', calls.handler, options))
-    await settle()
-    const { deferred, buffered } = mq.stats().subscriptions[0]!
+    const limits = { maxDeferredMessages: 100, maxBufferedMessages: 1_000 }
+    await using held = await openApp(limits)
+    held.faults.stuck('g')
+    await sendAll(held, ...names)
+    await held.settle()
+    const { deferred, buffered } = held.mq.stats().subscriptions[0]!
     expect(deferred).toBeLessThanOrEqual(100)
     expect(buffered).toBeLessThanOrEqual(1_000)
-    await run(held.close({ timeoutMs: 0 }))
+    expect(running(held)).toEqual(['hot:0'])
+    await held.faults.lift()
+    await held.drain()
+    expect(doneBy(held)).toEqual(names)
     for (const maxDeferredMessages of [0, 1, 100]) {
-      const seen: string[] = []
-      const group = `g${maxDeferredMessages}`
-      const subscription = await run(
-        topic.subscribe(
-          group,
-          async ({ value }) => {
-            seen.push(value)
-          },
-          { from: 'earliest', maxDeferredMessages, maxBufferedMessages: 10 },
-        ),
-      )
-      await run(subscription.drain())
-      expect(seen).toEqual(names)
+      await using t = await openApp({ maxDeferredMessages, maxBufferedMessages: 10, handler: async () => {} })
+      t.wired.subscription.pause()
+      await sendAll(t, ...names)
+      t.wired.subscription.resume()
+      await t.drain()
+      expect(doneBy(t)).toEqual(names)
+      t.assert.committed('g', { t: [5_000] })
     }
   })
 

@@ -1,92 +1,105 @@
 import { describe, expect, test } from 'vitest'
 import { openTest } from '../../src/testing/index.ts'
-import { HeldCalls } from './held-calls.ts'
-import { messagesOf, virtualQueue } from './queue.ts'
+import { doneBy, lasting, openApp, sendAll } from './app.ts'
 
 describe('progress and lag', () => {
   test('PROGRESS-45: lag counts exactly what is unfinished, finished messages above the position left out', async () => {
-    const { mq, run, runtime } = await virtualQueue()
-    const topic = await run(mq.topic<string>('t', { partitions: 2 }))
-    const calls = new HeldCalls()
-    const subscription = await run(topic.subscribe('g', calls.handler, { from: 'earliest' }))
-    expect(subscription.lag()).toEqual({ count: 0, bytes: 0, oldestAgeMs: 0 })
+    const ends = { a: 6_000, b: 3_500, c: 2_500, d: 4_000 }
+    await using t = await openApp({ partitions: 2, handler: lasting(ends) })
+    const { subscription } = t.wired
+    const none = { count: 0, bytes: 0, oldestAgeMs: 0 }
+    expect(subscription.lag()).toEqual(none)
     for (const [value, partition] of [
       ['a', 0],
       ['b', 0],
       ['c', 0],
       ['d', 1],
     ] as const) {
-      await run(topic.send({ key: value, value, partition }))
-      await runtime.advance(1_000)
+      await t.send('t', { key: value, value, partition })
+      await t.advance('1s')
     }
     expect(subscription.lag()).toMatchObject({ count: 4, oldestAgeMs: 4_000 })
     const all = subscription.lag().bytes
-    calls.end('b', 'c')
-    await runtime.settle()
-    expect(subscription.lag()).toEqual({ count: 2, bytes: all, oldestAgeMs: 4_000 })
-    expect(mq.group('g').positions()).toMatchObject([
+    await t.advance('1s')
+    expect(doneBy(t).toSorted()).toEqual(['b', 'c'])
+    expect(subscription.lag()).toEqual({ count: 2, bytes: all, oldestAgeMs: 5_000 })
+    expect(t.mq.group('g').positions()).toMatchObject([
       { position: 0, finishedAbove: 2, backlog: { count: 1 } },
       { position: 0, finishedAbove: 0, backlog: { count: 1 } },
     ])
-    calls.end('a')
-    await runtime.settle()
+    await t.advance('1s')
     const after = subscription.lag()
-    expect(after).toMatchObject({ count: 1, oldestAgeMs: 1_000 })
+    expect([after, t.group('g').lag]).toMatchObject([{ count: 1, oldestAgeMs: 3_000 }, 1])
     expect(after.bytes).toBeLessThan(all)
     expect(after.bytes).toBeGreaterThan(0)
-    expect(mq.group('g').lag()).toEqual(after)
-    expect(mq.stats().groups['g']).toMatchObject({ count: 1, members: 1 })
-    calls.end('d')
-    await run(subscription.idle())
-    expect(subscription.lag()).toEqual({ count: 0, bytes: 0, oldestAgeMs: 0 })
+    expect(t.mq.group('g').lag()).toEqual(after)
+    expect(t.mq.stats().groups['g']).toMatchObject({ count: 1, members: 1 })
+    await t.drain()
+    expect(subscription.lag()).toEqual(none)
+    t.assert.committed('g', { t: [3, 1] })
   })
 
   test('PROGRESS-46: lag stays exact when messages below finished ones are trimmed', async () => {
-    const { mq, run } = await virtualQueue()
-    const topic = await run(mq.topic<string>('t'))
-    await run(topic.sendBatch(messagesOf(...Array.from({ length: 10 }, (_, i) => `${i}:v`))))
-    const fail = ({ key }: { key: string | undefined }): void => {
-      if (key === '0') throw new Error('stuck')
-    }
-    const subscription = await run(topic.subscribe('g', fail, { from: 'earliest', attempts: 1 }))
-    await run(subscription.idle())
-    await run(subscription.close())
-    await run(topic.trim(0, 5))
-    expect(mq.group('g').lag()).toEqual({ count: 0, bytes: 0, oldestAgeMs: 0 })
-    await run(topic.sendBatch(messagesOf(...Array.from({ length: 10 }, (_, i) => `${i}:w`))))
-    expect(mq.group('g').lag().count).toBe(10)
+    await using t = await openApp({ attempts: 1 })
+    t.faults.poison('g', { key: '0' })
+    await sendAll(t, ...Array.from({ length: 10 }, (_, i) => `${i}:v`))
+    await t.drain({ allowDead: 1 })
+    t.assert.committed('g', { t: [0] })
+    await t.resolve(t.wired.subscription.close())
+    await t.resolve(t.wired.topic.trim(0, 5))
+    expect([t.mq.group('g').lag(), t.group('g').lag]).toEqual([{ count: 0, bytes: 0, oldestAgeMs: 0 }, 0])
+    await sendAll(t, ...Array.from({ length: 10 }, (_, i) => `${i}:w`))
+    expect([t.mq.group('g').lag().count, t.group('g').lag]).toEqual([10, 10])
   })
 
-  test('PROGRESS-47: after a crash exactly what was not finished is handed out again, in every partition', async () => {
-    const queue = await virtualQueue()
-    const { run } = queue
-    let topic = await run(queue.mq.topic<number>('t', { partitions: 3 }))
-    const count = 3_000
-    await run(topic.sendBatch(Array.from({ length: count }, (_, i) => ({ key: `k${i}`, value: i }))))
-    const isStuck = (value: number): boolean => value % 7 === 3
-    let finished = 0
-    const before = await run(
-      topic.subscribe(
-        'g',
-        ({ value }) => {
-          if (isStuck(value)) return new Promise(() => {})
-          finished++
-          return undefined
-        },
-        { from: 'earliest', concurrency: 10_000 },
-      ),
-    )
-    await queue.settle()
-    expect(before.lag().count).toBe(count - finished)
-    const mq = await queue.crash('power')
-    topic = await run(mq.topic<number>('t'))
-    expect(mq.group('g').lag().count).toBe(count - finished)
-    const again: number[] = []
-    const after = await run(topic.subscribe('g', ({ value }) => void again.push(value)))
-    await run(after.drain())
-    const expected = Array.from({ length: count }, (_, i) => i).filter(isStuck)
-    expect(again.toSorted((a, b) => a - b)).toEqual(expected)
-  })
+  test.each(['process', 'power'] as const)(
+    'PROGRESS-47: after a crash exactly what was not finished is handed out again, in every partition: %s',
+    async (kind) => {
+      const isHeld = (i: number): boolean => i % 7 === 3
+      const values = Array.from({ length: 3_000 }, (_, i) => `k${i}:${i}`)
+      const held = values.filter((_, i) => isHeld(i))
+      let crashes = 0
+      await using t = await openApp({
+        partitions: 3,
+        concurrency: 10_000,
+        handler: ({ value }, _context, clock) =>
+          isHeld(Number(value.split(':')[1])) && crashes === 0 ? clock.sleep('1d') : undefined,
+      })
+      await sendAll(t, ...values)
+      await t.settle()
+      expect(t.wired.subscription.lag().count).toBe(held.length)
+      t.crash(kind)
+      crashes++
+      await t.restart()
+      await t.drain()
+      const again = t.group('g').delivered.filter(({ life }) => life === 2)
+      expect(again.map(({ value }) => String(value)).toSorted()).toEqual(held.toSorted())
+      t.assert.drained()
+    },
+  )
+
+  test.each([
+    ['settle:before', 'process', [0, 1, 1]],
+    ['settle:applied', 'process', [0, 0, 1]],
+    ['settle:applied', 'power', [0, 1, 1]],
+    ['settle:flushed', 'power', [0, 0, 1]],
+  ] as const)(
+    'PROGRESS-47: a crash at %s (%s) leaves what its commit had, no more and no less',
+    async (at, kind, [first, second, third]) => {
+      await using t = await openApp({ handler: lasting() })
+      await sendAll(t, 'a:1')
+      await t.drain()
+      await sendAll(t, 'a:2', 'a:3')
+      t.faults.crash({ at, kind })
+      await t.drain()
+      t.assert.crashed()
+      await t.restart()
+      await t.drain()
+      const again = [0, 1, 2].map((offset) => t.group('g').delivered.filter((m) => m.life === 2 && m.offset === offset))
+      expect(again.map((list) => list.length)).toEqual([first, second, third])
+      t.assert.drained()
+    },
+  )
 
   test('PROGRESS-48: where a subscription begins is kept before it hands out anything', async () => {
     await using t = await openTest({
@@ -106,50 +119,46 @@ describe('progress and lag', () => {
   })
 
   test('idle() after a subscribe to what is there already waits for all of it', async () => {
-    const { mq, run } = await virtualQueue()
-    const topic = await run(mq.topic<string>('t'))
-    await run(topic.sendBatch(messagesOf('1', '2', '3')))
-    const seen: string[] = []
-    const subscription = await run(topic.subscribe('g', ({ value }) => void seen.push(value), { from: 'earliest' }))
-    await run(subscription.idle())
-    expect([seen.length, subscription.lag().count]).toEqual([3, 0])
+    await using t = await openTest({
+      wire: async (mq, { clock }) => {
+        const topic = await mq.topic<string>('t')
+        await topic.sendBatch(['1', '2', '3'].map((value) => ({ value })))
+        return topic.subscribe('g', () => clock.sleep(10), { from: 'earliest', concurrency: 1 })
+      },
+    })
+    await t.resolve(t.wired.idle())
+    expect([doneBy(t), (await t.settle()).elapsedMs]).toEqual([['1', '2', '3'], 30])
+    t.assert.committed('g', { t: [3] })
   })
 
   test('several groups get all messages, each at its own place', async () => {
-    const { mq, run } = await virtualQueue()
-    const topic = await run(mq.topic<{ n: number }>('t'))
-    await run(topic.send({ value: { n: 1 } }))
-    const seen: string[] = []
-    for (const group of ['a', 'b', 'c']) {
-      const from = group === 'c' ? 'latest' : 'earliest'
-      await run(topic.subscribe(group, ({ value }) => void seen.push(`${group}${value.n}`), { from }))
-    }
-    await run(topic.send({ value: { n: 2 } }))
-    await queueIsIdle(mq, run)
-    expect(seen.toSorted()).toEqual(['a1', 'a2', 'b1', 'b2', 'c2'])
-    // A value that groups share cannot be changed by one of them.
-    let error: unknown
-    const subscription = await run(
-      topic.subscribe(
-        'd',
-        ({ value }) => {
+    const thrown: unknown[] = []
+    await using t = await openTest({
+      wire: async (mq) => {
+        const topic = await mq.topic<{ n: number }>('t')
+        await topic.send({ value: { n: 1 } })
+        for (const group of ['a', 'b', 'c']) {
+          await topic.subscribe(group, () => {}, { from: group === 'c' ? 'latest' : 'earliest' })
+        }
+        const changes = ({ value }: { value: { n: number } }): void => {
           try {
-            ;(value as { n: number }).n = 9
-          } catch (thrown) {
-            error = thrown
+            value.n = 9
+          } catch (error) {
+            thrown.push(error)
           }
-        },
-        { from: 'earliest' },
-      ),
-    )
-    await run(subscription.idle())
-    expect(error).toBeInstanceOf(TypeError)
+        }
+        await topic.subscribe('d', changes, { from: 'earliest' })
+      },
+    })
+    t.faults.slow('b', '1m')
+    await t.send('t', { value: { n: 2 } })
+    await t.advance('1s')
+    const seen = ['a', 'b', 'c', 'd'].map((group) => t.group(group).delivered.map(({ offset }) => offset))
+    expect([seen, t.group('b').lag]).toEqual([[[0, 1], [0, 1], [1], [0, 1]], 1])
+    t.assert.committed('a', { t: [2] })
+    await t.drain()
+    for (const group of ['a', 'b', 'c', 'd']) t.assert.committed(group, { t: [2] })
+    // A value that groups share cannot be changed by one of them.
+    expect(thrown).toEqual([expect.any(TypeError), expect.any(TypeError)])
   })
 })
-
-async function queueIsIdle(
-  mq: { groups(): string[]; group(name: string): { lag(): { count: number } } },
-  run: <T>(promise: Promise<T>) => Promise<T>,
-): Promise<void> {
-  for (const name of mq.groups()) while (mq.group(name).lag().count > 0) await run(Promise.resolve())
-}

@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { doneBy, openApp, sendAll } from './app.ts'
-import { messagesOf, virtualQueue } from './queue.ts'
+import { doneBy, lasting, openApp, runsOf, sendAll, sendTo } from './app.ts'
 
 describe('seek', () => {
   test('ORDER-51: a seek waits for what runs there, then goes on from the new place in order', async () => {
@@ -21,27 +20,61 @@ describe('seek', () => {
   })
 
   test('a seek by time begins at the first message from then on', async () => {
-    const { mq, run, runtime } = await virtualQueue()
-    const topic = await run(mq.topic<string>('t'))
+    await using t = await openApp({ from: 'latest' })
+    const { subscription, topic } = t.wired
     const times: number[] = []
     for (const value of ['1', '2', '3']) {
-      await runtime.advance(1_000)
-      times.push((await run(topic.send({ value }))).timestamp)
+      await t.advance('1s')
+      times.push((await t.send('t', { value })).timestamp)
     }
-    const seen: string[] = []
-    const subscription = await run(topic.subscribe('g', ({ value }) => void seen.push(value), { from: 'latest' }))
+    await t.drain()
     for (const [timestamp, expected] of [
-      [times[1]!, '2 3'],
-      [times[1]! + 1, '3'],
-      [0, '1 2 3'],
-      [times[2]! + 1, ''],
+      [times[1]!, ['2', '3']],
+      [times[1]! + 1, ['3']],
+      [0, ['1', '2', '3']],
+      [times[2]! + 1, []],
     ] as const) {
-      seen.length = 0
-      await run(subscription.seek({ timestamp }))
-      await run(subscription.drain())
-      expect(seen.join(' ')).toBe(expected)
+      const before = doneBy(t).length
+      await t.resolve(subscription.seek({ timestamp }))
+      await t.drain()
+      expect(doneBy(t).slice(before)).toEqual(expected)
     }
-    expect(await run(topic.offsetsAt(times[2]!))).toEqual([2])
+    expect(await t.resolve(topic.offsetsAt(times[2]!))).toEqual([2])
+  })
+
+  test('ORDER-51: two seeks at a time are done one after the other, and a crash leaves one of them', async () => {
+    await using t = await openApp({ handler: lasting() })
+    await sendAll(t, 'a:1', 'b:1', 'a:2', 'b:2')
+    await t.drain()
+    const { subscription } = t.wired
+    await t.resolve(Promise.all([subscription.seek({ offset: 3 }), subscription.seek({ offset: 2 })]))
+    await t.drain()
+    expect(doneBy(t).slice(4).slice(-2).toSorted()).toEqual(['a:2', 'b:2'])
+    t.faults.crash({ at: 'commit:applied', kind: 'power' })
+    void subscription.seek('earliest')
+    await t.settle()
+    t.assert.crashed()
+    const before = t.group('g').delivered.length
+    await t.restart()
+    await t.drain()
+    expect(t.group('g').delivered).toHaveLength(before)
+    t.assert.drained()
+  })
+
+  test('ORDER-51: a member that joins during a seek is given nothing before the group was moved', async () => {
+    await using t = await openApp({ partitions: 2, handler: lasting({ 'a:1': 50 }) })
+    await t.resolve(t.wired.join())
+    await sendTo(t, 1, 'x:1', 'x:2')
+    await t.drain()
+    await sendTo(t, 0, 'a:1')
+    const seek = t.wired.subscription.seek('earliest')
+    await t.advance(10)
+    await t.resolve(t.wired.join())
+    expect(await t.advance(29)).toMatchObject({ attempts: 0 })
+    await t.drain()
+    await seek
+    expect(runsOf(t).slice(3).toSorted()).toEqual(['a:1 70-120', 'x:1 70-80', 'x:2 80-90'])
+    t.assert.committed('g', { t: [1, 2] })
   })
 
   test('a seek of one partition leaves the others alone, and forgets retries and stopped keys there', async () => {
@@ -68,31 +101,40 @@ describe('seek', () => {
   })
 
   test('a place that does not exist is refused, and nothing moves', async () => {
-    const { mq, run, settle } = await virtualQueue()
-    const topic = await run(mq.topic<string>('t'))
-    await run(topic.sendBatch(messagesOf('1', '2')))
-    const subscription = await run(topic.subscribe('g', () => {}, { from: 'earliest' }))
-    await settle()
-    await expect(run(subscription.seek({ offset: 3 }))).rejects.toMatchObject({ code: 'OFFSET_OUT_OF_RANGE' })
-    await expect(run(subscription.seek('latest', { partition: 1 }))).rejects.toMatchObject({
-      code: 'OFFSET_OUT_OF_RANGE',
-    })
+    await using t = await openApp()
+    const { subscription } = t.wired
+    await sendAll(t, '1', '2')
+    const refused = async (to: unknown, options?: { partition: number }): Promise<string> =>
+      t.resolve(subscription.seek(to as never, options)).then(
+        () => 'moved',
+        (error: { code: string }) => error.code,
+      )
+    expect(await refused({ offset: 3 })).toBe('OFFSET_OUT_OF_RANGE')
+    expect(await refused('latest', { partition: 1 })).toBe('OFFSET_OUT_OF_RANGE')
     for (const wrong of ['now', { offset: -1 }, { offset: 1.5 }, {}, { offset: 0, timestamp: 0 }, null]) {
-      await expect(run(subscription.seek(wrong as never))).rejects.toMatchObject({ code: 'INVALID_OPTION' })
+      expect(await refused(wrong)).toBe('INVALID_OPTION')
     }
-    expect(subscription.lag().count).toBe(0)
+    expect((await t.drain()).attempts).toBe(2)
+    t.assert.committed('g', { t: [2] })
+    expect(t.history.of('sought')).toEqual([])
   })
 
   test('a group without subscriptions is moved by its name', async () => {
-    const { mq, run } = await virtualQueue()
-    const topic = await run(mq.topic<string>('t'))
-    await run(topic.sendBatch(messagesOf('1', '2')))
-    await run((await run(topic.subscribe('g', () => {}, { from: 'latest' }))).close())
-    const group = mq.group('g')
-    await run(group.seek('earliest'))
-    expect([group.lag().count, group.members()]).toEqual([2, []])
-    expect(() => mq.group('nobody')).toThrow(expect.objectContaining({ code: 'GROUP_NOT_FOUND' }))
-    await run(group.delete())
-    expect(mq.groups()).toEqual([])
+    await using t = await openApp({ from: 'latest' })
+    await t.resolve(t.wired.subscription.close())
+    await sendAll(t, '1', '2')
+    const group = t.mq.group('g')
+    await t.resolve(group.seek({ offset: 2 }))
+    expect(group.lag().count).toBe(0)
+    await t.resolve(group.seek({ offset: 1 }))
+    expect([group.lag().count, group.members()]).toEqual([1, []])
+    t.crash('power')
+    await t.restart()
+    await t.drain()
+    expect(doneBy(t)).toEqual(['2'])
+    expect(() => t.mq.group('nobody')).toThrow(expect.objectContaining({ code: 'GROUP_NOT_FOUND' }))
+    await t.resolve(t.wired.subscription.close())
+    await t.resolve(t.mq.group('g').delete())
+    expect(t.mq.groups()).toEqual([])
   })
 })

@@ -1,5 +1,6 @@
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { openInMemory, type SendResult } from '../../src/index.ts'
+import { openInMemory, type SendResult, type TopicOptions } from '../../src/index.ts'
+import { openTest, type OpenTestOptions, type TestQueue } from '../../src/testing/index.ts'
 import { messagesOf, virtualQueue } from './queue.ts'
 
 const codeOf = (promise: Promise<unknown>): Promise<string> =>
@@ -8,37 +9,63 @@ const codeOf = (promise: Promise<unknown>): Promise<string> =>
     (error: { code: string }) => error.code,
   )
 
+/** A topic `t` that nobody consumes. */
+function openTopic(queue: OpenTestOptions['queue'] = {}, options: TopicOptions<string> = {}): Promise<TestQueue> {
+  return openTest({ wire: async (mq) => void (await mq.topic<string>('t', options)), queue })
+}
+
+/** How sends ended that were refused. */
+function refusals(t: TestQueue): unknown[] {
+  return t.topic('t').refused.map(({ error }) => (error as { code?: string }).code)
+}
+
 describe('sending', () => {
   test('DURA-44: a flushed send settles when it is on disk, a buffered one before; each says which it was', async () => {
-    const queue = await virtualQueue()
-    const { mq, run } = queue
-    const topic = await run(mq.topic<string>('t'))
-    const settled: string[] = []
-    const flushed = topic.send({ value: 'flushed' })
-    void flushed.then(() => settled.push('flushed'))
-    const buffered = topic.send({ value: 'buffered' }, { acks: 'buffered' })
-    await buffered
-    expect(settled).toEqual([])
-    expect(await buffered).toMatchObject({ offset: 1, acks: 'buffered' })
-    expect(await run(flushed)).toMatchObject({ offset: 0, acks: 'flushed', duplicate: false, partition: 0 })
-    await topic.send({ value: 'never' }, { acks: 'buffered' })
-    const again = await queue.crash('power')
-    expect((await run(again.topic('t'))).offsets()).toEqual([{ start: 0, end: 2 }])
+    await using t = await openTopic()
+    const flushed = t.send('t', { value: 'flushed' })
+    const buffered = await t.send('t', { value: 'buffered' }, { acks: 'buffered' })
+    expect(buffered).toMatchObject({ offset: 1, acks: 'buffered' })
+    expect([t.topic('t').pendingSends, t.topic('t').published]).toMatchObject([
+      [{ value: 'flushed' }],
+      [{ value: 'buffered' }],
+    ])
+    expect(await flushed).toMatchObject({ offset: 0, acks: 'flushed', duplicate: false, partition: 0 })
+    await t.send('t', { value: 'never' }, { acks: 'buffered' })
+    t.crash('power')
+    await t.restart()
+    expect((await t.resolve(t.mq.topic('t'))).offsets()).toEqual([{ start: 0, end: 2 }])
+  })
+
+  test('DURA-44: a flushed send that the power cuts off was not acknowledged; after its answer it is there', async () => {
+    for (const [at, kind, left] of [
+      ['send:applied', 'process', 1],
+      ['send:applied', 'power', 0],
+      ['send:flushed', 'power', 1],
+    ] as const) {
+      await using t = await openTopic()
+      t.faults.crash({ at, kind })
+      const sent = t.send('t', { value: 'v' })
+      await expect(sent).rejects.toMatchObject({ code: 'CRASHED' })
+      t.assert.none.published('t')
+      await t.restart()
+      // What is found in the store counts as acknowledged from here on.
+      t.assert.published('t', { value: 'v' }, { times: left })
+    }
   })
 
   test('DURA-45: flush settles when everything sent before is on disk', async () => {
-    const queue = await virtualQueue()
-    const { mq, run } = queue
-    const topic = await run(mq.topic<string>('t', { partitions: 2 }))
-    for (const value of ['1', '2', '3']) await topic.send({ key: value, value }, { acks: 'buffered' })
+    await using t = await openTopic({}, { partitions: 2 })
+    const values = Array.from({ length: 3 }, (_, i) => `${i}`)
+    for (const value of values) await t.send('t', { key: value, value }, { acks: 'buffered' })
     let isFlushed = false
-    const flush = mq.flush().then(() => (isFlushed = true))
+    const flush = t.mq.flush().then(() => (isFlushed = true))
     for (let turn = 0; turn < 100; turn++) await Promise.resolve()
     expect(isFlushed).toBe(false)
-    await run(flush)
-    const again = await queue.crash('power')
-    const ends = (await run(again.topic('t'))).offsets().map(({ end }) => end)
-    expect(ends[0]! + ends[1]!).toBe(3)
+    await t.resolve(flush)
+    t.crash('power')
+    await t.restart()
+    const [log] = t.history.of('snapshot')
+    expect(log!.logs.flatMap(({ records }) => records.map(({ value }) => String(value))).toSorted()).toEqual(values)
   })
 
   test('DURA-46: a queue in memory says so, and reports acks as memory', async () => {
@@ -57,7 +84,8 @@ describe('sending', () => {
     const topic = await run(mq.topic<string>('t'))
     const sends: Promise<SendResult | SendResult[]>[] = []
     for (let i = 0; i < 40; i++) {
-      const value = `${i}`.padEnd(200, '.')
+      // A small one would find room where a large one before it waits.
+      const value = `${i}`.padEnd(i % 4 === 0 ? 700 : 20, '.')
       if (i % 5 === 4) sends.push(topic.sendBatch([{ value }]))
       else sends.push(topic.send({ value }, { acks: i % 3 === 0 ? 'buffered' : 'flushed' }))
     }
@@ -82,25 +110,23 @@ describe('sending', () => {
   })
 
   test('BOUND-44: when too much waits for the disk a send is refused at once, if that was chosen', async () => {
-    const { mq, run } = await virtualQueue({ maxInFlightBytes: 1_024, onFull: 'reject' })
-    const topic = await run(mq.topic<string>('t'))
-    const value = 'x'.repeat(400)
-    const codes = Promise.all(Array.from({ length: 5 }, () => codeOf(topic.send({ value }))))
-    const sent = await run(codes)
-    expect(sent).toEqual(['ok', 'ok', 'IN_FLIGHT_FULL', 'IN_FLIGHT_FULL', 'IN_FLIGHT_FULL'])
-    const refused = await run(topic.send({ value }).catch((error: unknown) => error))
-    expect(refused).not.toBeInstanceOf(Error)
-    expect(topic.offsets()).toEqual([{ start: 0, end: 3 }])
+    await using t = await openTopic({ maxInFlightBytes: 1_024, onFull: 'reject' })
+    const sends = Array.from({ length: 5 }, (_, i) => codeOf(t.send('t', { value: `${i}`.padEnd(400, '.') })))
+    expect(await Promise.all(sends)).toEqual(['ok', 'ok', 'IN_FLIGHT_FULL', 'IN_FLIGHT_FULL', 'IN_FLIGHT_FULL'])
+    t.assert.published('t', { offset: 1 }, { times: 1 })
+    expect(await codeOf(t.send('t', { value: 'again' }))).toBe('ok')
+    expect(refusals(t)).toEqual(['IN_FLIGHT_FULL', 'IN_FLIGHT_FULL', 'IN_FLIGHT_FULL'])
+    t.assert.published('t', {}, { times: 3 })
   })
 
   test('BOUND-45: by default sends wait for room, at most so many; one more is refused', async () => {
-    const { mq, run } = await virtualQueue({ maxInFlightBytes: 1_024, maxWaitingSends: 3 })
-    const topic = await run(mq.topic<string>('t'))
-    const value = 'x'.repeat(800)
-    const sent = await run(Promise.all(Array.from({ length: 6 }, () => codeOf(topic.send({ value })))))
-    expect(sent).toEqual(['ok', 'ok', 'ok', 'ok', 'IN_FLIGHT_FULL', 'IN_FLIGHT_FULL'])
-    const large = 'x'.repeat(5_000)
-    expect(await run(codeOf(topic.send({ value: large })))).toBe('ok')
+    await using t = await openTopic({ maxInFlightBytes: 1_024, maxWaitingSends: 3 })
+    const sends = Array.from({ length: 6 }, (_, i) => codeOf(t.send('t', { value: `${i}`.padEnd(800, '.') })))
+    expect(await Promise.all(sends)).toEqual(['ok', 'ok', 'ok', 'ok', 'IN_FLIGHT_FULL', 'IN_FLIGHT_FULL'])
+    expect(t.topic<string>('t').published.map(({ value }) => value[0])).toEqual(['0', '1', '2', '3'])
+    expect(t.topic<string>('t').refused.map(({ value }) => value[0])).toEqual(['4', '5'])
+    // One that is larger than the room there is goes alone.
+    expect(await codeOf(t.send('t', { value: 'x'.repeat(5_000) }))).toBe('ok')
   })
 
   test('a send that waits for room can be taken back by its signal; one that was accepted cannot', async () => {
@@ -130,25 +156,66 @@ describe('sending', () => {
   })
 
   test('BOUND-46: when the disk is nearly full sends are refused, and acknowledging, trimming and deleting go on', async () => {
+    await using t = await openTest({
+      wire: async (mq) => {
+        const topic = await mq.topic<string>('t', { retention: { maxAgeMs: 1_000 } })
+        await mq.topic('other')
+        await topic.subscribe('g', () => {}, { from: 'earliest', backoff: { delayMs: 100, jitter: 0 } })
+        return topic
+      },
+      queue: { retentionCheckMs: 100 },
+    })
+    t.handler('g').failTimes(1)
+    await t.send('t', { value: 'before' })
+    t.faults.storeFull({ for: '5s' })
+    await expect(t.send('t', { value: 'during' })).rejects.toMatchObject({ code: 'STORE_FULL' })
+    await expect(t.send('other', { value: 'during' })).rejects.toMatchObject({ code: 'STORE_FULL' })
+    await t.drain()
+    t.assert.committed('g', { t: [1] })
+    await t.advance('2s')
+    expect(t.wired.offsets()).toEqual([{ start: 1, end: 1 }])
+    await t.resolve(t.mq.deleteTopic('other'))
+    await expect(t.send('t', { value: 'still' })).rejects.toMatchObject({ code: 'STORE_FULL' })
+    await t.advance('3s')
+    await t.send('t', { value: 'after' })
+    await t.drain()
+    t.assert.delivered('g', { value: 'after' }, { times: 1 })
+    expect(t.timeline()).toMatchInlineSnapshot(`
+      "+0s     send     t[0]@0                     'before'
+              fault    error: the handler fails at handler:start g t[0]@0
+              start    g t[0]@0 #1
+              fail     g t[0]@0 #1 InjectedFailure, retry in 100ms
+              fault    full: the store has no room
+              full     store
+              refuse   t[0] STORE_FULL
+              refuse   other[0] STORE_FULL
+      +100ms  start    g t[0]@0 #2
+              done     g t[0]@0 #2
+      idle    empty after 100ms virtual
+      +1.1s   trim     t[0] below @1
+      +2.1s   delete   other
+              refuse   t[0] STORE_FULL
+      +5.1s   free     store
+              send     t[0]@1                     'after'
+              start    g t[0]@1 #1
+              done     g t[0]@1 #1
+      idle    empty after 5.1s virtual"
+    `)
+  })
+
+  test('BOUND-46: those that wait for room are not let in behind the reserve of the disk either', async () => {
     const { mq, run, runtime, storage } = await virtualQueue({ maxInFlightBytes: 1_024 })
     const events: string[] = []
     mq.on('store:full', ({ freeBytes }) => events.push(`full ${freeBytes}`))
     mq.on('store:available', ({ freeBytes }) => events.push(`available ${freeBytes}`))
     const topic = await run(mq.topic<string>('t', { maxValueBytes: 8_000_000 }))
-    const other = await run(mq.topic<string>('other'))
     const send = (size: number): Promise<string> => codeOf(topic.send({ value: 'x'.repeat(size) }))
     const first = [send(5_000_000), send(5_000_000), send(5_000_000)]
     storage.faults.diskFreeBytes = 0
     expect(await run(send(5_000_000))).toBe('STORE_FULL')
-    // Those that waited for room are not let in behind the reserve either.
     expect(await run(Promise.all(first))).toEqual(['ok', 'STORE_FULL', 'STORE_FULL'])
     expect(topic.offsets()[0]!.end).toBe(1)
-    expect(await run(codeOf(other.sendBatch(messagesOf('1'))))).toBe('STORE_FULL')
-    const subscription = await run(topic.subscribe('g', () => {}, { from: 'earliest' }))
-    await run(subscription.drain())
-    expect(subscription.lag().count).toBe(0)
-    await run(topic.trim(0, 1))
-    await run(mq.deleteTopic('other'))
+    expect(await run(codeOf(topic.sendBatch(messagesOf('1'))))).toBe('STORE_FULL')
     storage.faults.diskFreeBytes = 5_000
     expect(await run(send(10))).toBe('ok')
     await runtime.settle()

@@ -1,0 +1,30 @@
+import { realRuntime } from '../runtime/real-runtime.ts'
+import {
+  openMemoryIdempotencyStore as openIn,
+  type MemoryIdempotencyOptions,
+  type MemoryIdempotencyStore,
+} from './memory-store.ts'
+
+export {
+  idempotencyLimits,
+  type BeginOutcome,
+  type BeginRequest,
+  type ClaimOutcome,
+  type IdempotencyCapabilities,
+  type IdempotencyStore,
+  type MarkOptions,
+  type RememberedError,
+  type SweepOutcome,
+} from '../contracts/idempotency-store.ts'
+export type { MemoryIdempotencyOptions, MemoryIdempotencyStats, MemoryIdempotencyStore } from './memory-store.ts'
+export type { IoredisClient, NodeRedisClient, NodeRedisEvalOptions, RedisClient } from './redis-client.ts'
+export { openRedisIdempotencyStore, type RedisIdempotencyOptions, type RedisIdempotencyStore } from './redis-store.ts'
+
+/**
+ * Remembers in this process what was done, and forgets it with the process.
+ *
+ * @throws `INVALID_OPTION` for an unknown option or one out of range
+ */
+export function openMemoryIdempotencyStore(options?: MemoryIdempotencyOptions): MemoryIdempotencyStore {
+  return openIn(realRuntime, options)
+}
