@@ -3,14 +3,19 @@ import type { RedisScript } from './redis-scripts.ts'
 
 /** What the store uses of an ioredis client, `Redis` or `Cluster`. */
 export interface IoredisClient {
+  /** Sends a command; what it answers comes as bytes. */
   callBuffer(command: string, words: (string | Buffer | number)[]): Promise<unknown>
+  /** Told apart by it from a pipeline; never called. */
   disconnect(): void
 }
 
 /** What the store uses of a node-redis client: of `createClient`, `createClientPool`, `createCluster` or `createSentinel`. */
 export interface NodeRedisClient {
+  /** The same client, with answers as bytes. */
   withTypeMapping(mapping: { 36: BufferConstructor }): {
+    /** Runs a script that the server knows. */
     evalSha(sha1: string, options: NodeRedisEvalOptions): Promise<unknown>
+    /** Runs a script, which the server knows from then on. */
     eval(script: string, options: NodeRedisEvalOptions): Promise<unknown>
   }
 }

@@ -71,6 +71,8 @@ export function deliveriesOf(history: History, group: string): DeliveredMessage[
     running.clear()
   }
   forEachInItsLife(history, interrupt, take)
+  // A message may be handed out a moment before its sender is told, and held there by a fault.
+  for (const message of all) message.value ??= values.get(placeId(message))
   return all
 }
 

@@ -9,6 +9,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 export const noRedis: string | undefined =
   spawnSync('redis-server', ['--version']).status === 0 ? undefined : 'there is no redis-server on this machine'
 
+/** The title of tests that need one, with the reason when they are skipped. */
+export function titleOf(title: string): string {
+  return noRedis === undefined ? title : `${title} (skipped: ${noRedis})`
+}
+
 /** A Redis of a test's own, on a loopback port that nobody else uses. */
 export class RedisServer {
   readonly port: number

@@ -9,7 +9,7 @@ import {
   type OpenClient,
   type OpenedClient,
 } from './redis-clients.ts'
-import { noRedis, RedisServer } from './redis-server.ts'
+import { noRedis, RedisServer, titleOf } from './redis-server.ts'
 
 const realNow = Date.now
 
@@ -20,7 +20,7 @@ let stores = 0
 
 /** Registers the whole suite for one way to reach a server. */
 function suiteOn(name: string, openClient: OpenClient, start: () => Promise<RedisServer>): void {
-  describe.skipIf(noRedis !== undefined)(`idempotency store: Redis by ${name}`, () => {
+  describe.skipIf(noRedis !== undefined)(titleOf(`idempotency store: Redis by ${name}`), () => {
     let server: RedisServer
     beforeAll(async () => {
       server = await start()
@@ -83,7 +83,7 @@ async function startCluster(): Promise<RedisServer> {
 suiteOn('a cluster of ioredis', openIoredisCluster, startCluster)
 suiteOn('a cluster of node-redis', openNodeRedisCluster, startCluster)
 
-test.skipIf(noRedis !== undefined)('the cluster of the tests refuses keys of two slots', async () => {
+test.skipIf(noRedis !== undefined)(titleOf('the cluster of the tests refuses keys of two slots'), async () => {
   const server = await startCluster()
   const { command, close } = await clients['ioredis']!(server.port)
   await expect(command('mget', 'a', 'b')).rejects.toThrow('CROSSSLOT')

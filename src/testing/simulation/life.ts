@@ -171,7 +171,10 @@ export class Life implements QueueObserver, ObservedLife {
     const done = (): void => {
       if (this.isOver) return
       for (const { topic, partition, position } of this.broker.positions(group)) {
-        if (applies(seek, group, topic, partition)) this.note('sought', { group, topic, partition, position })
+        if (!applies(seek, group, topic, partition)) continue
+        this.note('sought', { group, topic, partition, position })
+        // Nobody has it now: the next grant is no second move.
+        this.#finished.delete(`${group}/${topic}/${partition}`)
       }
     }
     return { done, end: () => this.#seeks.delete(seek) }

@@ -227,7 +227,9 @@ export class Simulation implements LivingSimulation {
     const groups = new Map<string, SimulatedMember>()
     for (const member of members) groups.set(member.group, member)
     for (const [group, member] of groups) {
-      if (members.every((other) => other.group !== group || other.hasLeft || other.isLeaving))
+      const own = members.filter((other) => other.group === group)
+      // A group that the application left by itself stays as it is.
+      if (own.some(({ isLeaving }) => isLeaving) && own.every(({ hasLeft, isLeaving }) => hasLeft || isLeaving))
         await joinLike(this.life, this.history, member)
     }
     for (const { dispatcher, hasLeft, isLeaving } of members)
