@@ -19,7 +19,10 @@ export function offsetOfLogKey(key: Uint8Array): number {
 /** The largest offset that a key can hold; partitions end there. */
 export const maxOffset: number = 2 ** 48 - 1
 
-/** `progress`: group id (u32), partition id (u32), then 0 for the position, or 1 and a page number (u48). */
+/**
+ * `progress`: group id (u32), partition id (u32), then 0 for the position, 1 and a page number (u48), or 2 and the offset
+ * (u48) of a message that failed.
+ */
 export function positionKey(groupId: number, partitionId: number): Buffer {
   const key = Buffer.alloc(9)
   key.writeUInt32BE(groupId, 0)
@@ -41,11 +44,16 @@ export function pageOfKey(key: Uint8Array): number {
   return Buffer.from(key.buffer, key.byteOffset, key.byteLength).readUIntBE(9, 6)
 }
 
-/** Everything that one group keeps for one partition lies between these two keys. */
-export function progressRange(groupId: number, partitionId: number): { from: Buffer; to: Buffer } {
-  const to = positionKey(groupId, partitionId)
-  to[8] = 2
-  return { from: positionKey(groupId, partitionId), to }
+/** The pages of finished offsets that one group keeps for one partition lie before this key, the failed messages from it on. */
+export function failedKey(groupId: number, partitionId: number, offset: number): Buffer {
+  const key = pageKey(groupId, partitionId, offset)
+  key[8] = 2
+  return key
+}
+
+/** The offset in a {@link failedKey}. */
+export function offsetOfFailedKey(key: Uint8Array): number {
+  return pageOfKey(key)
 }
 
 /** `meta`: a kind byte and a number or name. */

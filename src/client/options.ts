@@ -190,7 +190,8 @@ export interface SubscribeOptions {
    * How often a message is tried before its key is stopped (see {@link Subscription.stopped}); 1 means never again.
    *
    * @defaultValue `10`
-   * @remarks Range: 1 to `Infinity`. Attempts are counted in memory: after a restart they begin with 1.
+   * @remarks Range: 1 to `Infinity`. Failed attempts are stored with the progress: a restart, or another owner of the partition, goes on
+   * counting. One that ended with the process is not counted.
    */
   readonly attempts?: number
   /** How long to wait between attempts. @defaultValue exponential from 100 ms to 30 s with jitter 0.2 */

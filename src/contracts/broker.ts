@@ -6,7 +6,10 @@ import type { Acks, Headers, SendResult } from '../message.ts'
 export interface BrokerCapabilities {
   /** Whether a settled append survives power loss. */
   readonly durable: boolean
-  /** Whether the finished offsets above the position are kept, so that a restart repeats only what was running. */
+  /**
+   * Whether the finished offsets above the position are kept, so that a restart repeats only what was running, and the
+   * attempts of what failed, so that it does not count anew.
+   */
   readonly exactProgress: boolean
 }
 
@@ -128,6 +131,18 @@ export interface Assignment {
   readonly fence: number
   /** What the group has finished, as of the last settlement; read-only for the member. */
   readonly finished: FinishedView
+  /** Unfinished messages whose handlers failed, by their offsets, as of the last settlement; read-only for the member. */
+  readonly failed: ReadonlyMap<number, FailedState>
+}
+
+/** What a group keeps of a message whose handler failed, over restarts and changes of owners. */
+export interface FailedState {
+  /** How often its handler failed; the next attempt has the number after that. */
+  readonly attempts: number
+  /** When it may be handed out again, in milliseconds since 1970; `Infinity` when its key waits to be told to go on. */
+  readonly dueAt: number
+  /** Of the message: its key waits from the moment at which the partition is granted, before anything is read. */
+  readonly key: string | undefined
 }
 
 /** The finished offsets of one group in one partition. */
@@ -164,8 +179,10 @@ export interface JoinRequest {
 /** What one member decided about one partition since its last settlement. */
 export interface PartitionSettlement {
   readonly assignment: Assignment
-  /** Finished offsets as pairs: first, end (exclusive), first, end, … */
+  /** Finished offsets as pairs: first, end (exclusive), first, end, … What is finished has not failed any more. */
   readonly finished: readonly number[]
+  /** Messages whose handlers failed since then, by their offsets; with 0 attempts, those that begin anew. */
+  readonly failed?: ReadonlyMap<number, FailedState> | undefined
 }
 
 /**

@@ -13,6 +13,7 @@ import { LogReader } from './log-reader.ts'
 import { Moves } from './moves.ts'
 import type { ConsumedTopic, PartitionIntake } from './partition-intake.ts'
 import { PauseDesk } from './pause-desk.ts'
+import { Resumption } from './resumption.ts'
 import { Retries } from './retries.ts'
 import type { RetryPolicy } from './retry-policy.ts'
 import { Settler } from './settler.ts'
@@ -62,6 +63,7 @@ export class Dispatcher implements MemberListener {
   readonly #onEnded: (error: QueueError) => void
   readonly #ring = new IntakeRing()
   readonly #intakes: Intakes
+  readonly #resumption: Resumption
   #concurrency: number
   #isClosing = false
   /** The last run stopped because the next message had no room to wait. */
@@ -86,7 +88,8 @@ export class Dispatcher implements MemberListener {
     this.#concurrency = settings.concurrency
     const schedule = (): void => this.#schedule()
     this.lanes = new KeyLanes(settings, (lane) => this.#laneIdle(lane))
-    this.retries = new Retries(settings.group, settings.retry, runtime, events, this.lanes, schedule)
+    const noted = (): void => void this.settler.unsettled++
+    this.retries = new Retries(settings.group, settings.retry, runtime, events, this.lanes, schedule, noted)
     this.settler = new Settler(
       runtime,
       () => this.#intakes,
@@ -101,6 +104,7 @@ export class Dispatcher implements MemberListener {
       release: (matches) => this.#deliveries.release(matches),
       moved: schedule,
     })
+    this.#resumption = new Resumption(this.lanes, this.retries, this.pauses, (key) => this.#laneOf(key))
     this.#reader = new LogReader(settings.group, settings.onGap, events, {
       lanes: this.lanes,
       retries: this.retries,
@@ -184,6 +188,7 @@ export class Dispatcher implements MemberListener {
       const intake = this.#intakes.add(assignment)
       intake.isPaused = this.pauses.holdsPartition(assignment.topic.name, assignment.partition)
       intake.stopWatching = assignment.topic.watch(assignment.partition, () => this.#arrived(intake))
+      this.#resumption.granted(intake)
       this.#ring.add(intake)
     }
     this.#schedule()
@@ -302,7 +307,13 @@ export class Dispatcher implements MemberListener {
   }
 
   #laneKey(batch: RecordBatch, index: number): string | undefined {
-    if (this.settings.ordering === 'key') return batch.keyAt(index)
+    // Keys are read only where they order.
+    return this.settings.ordering === 'key' ? batch.keyAt(index) : this.#laneOf(undefined)
+  }
+
+  /** The key of the lane that messages of a key are in. */
+  #laneOf(key: string | undefined): string | undefined {
+    if (this.settings.ordering === 'key') return key
     return this.settings.ordering === 'partition' ? wholePartition : undefined
   }
 
@@ -322,6 +333,7 @@ export class Dispatcher implements MemberListener {
     const number = retry?.intake ?? (lane.count > 0 ? this.lanes.front(lane).source.intake : lane.deferred!.source)
     const intake = this.#intakes.get(number)
     if (this.pauses.holds(lane, intake)) return
+    if (this.#resumption.takes(lane, intake)) return
     if (retry !== undefined) {
       const source = this.#reader.load(lane, intake, retry.offset)
       if (source === undefined) return
@@ -336,7 +348,7 @@ export class Dispatcher implements MemberListener {
       const source = this.#reader.load(lane, intake, offset)
       if (source === undefined) return
       this.lanes.shiftDeferred(lane)
-      this.lanes.holdLoaded(lane, source)
+      this.lanes.holdLoaded(lane, source, intake.remembered)
       this.#deliveries.start(lane, intake, source.batch, indexOf(source.batch, offset), lane.key, 1)
     }
   }

@@ -199,11 +199,13 @@ export class KeyLanes {
   }
 
   /** After one deferred message was loaded: holds the next ones of the lane that lie in the same batch. */
-  holdLoaded(lane: Lane, source: BatchSource): void {
+  holdLoaded(lane: Lane, source: BatchSource, remembered: ReadonlyMap<number, unknown>): void {
     const { batch, intake } = source
     while (lane.deferred !== undefined && lane.count < this.#share >> 1 && this.#hasSlot) {
       const { offset } = lane.deferred
       if (lane.deferred.source !== intake || offset < batch.baseOffset || offset >= batch.nextOffset) return
+      // What failed before has to be met as such.
+      if (remembered.size > 0 && remembered.has(offset)) return
       this.#hold(lane, source, indexOf(batch, offset))
       this.shiftDeferred(lane)
     }
@@ -226,6 +228,11 @@ export class KeyLanes {
     lane.deferred ??= new OffsetQueue()
     lane.deferred.prepend(entries)
     this.#deferred += entries.length
+  }
+
+  /** Puts a message of which only the offset is known behind everything in the lane. */
+  putBehind(lane: Lane, source: number, offset: number): void {
+    this.#defer(lane, source, offset)
   }
 
   /** Drops everything that a partition has in a lane; its position says what to read again. */

@@ -1,5 +1,5 @@
 import type { Codec } from '../codec.ts'
-import type { Assignment, BrokerTopic, FetchResult } from '../contracts/broker.ts'
+import type { Assignment, BrokerTopic, FailedState, FetchResult } from '../contracts/broker.ts'
 import type { BatchSource, Lane } from './key-lanes.ts'
 
 /** A topic as a subscription consumes it. */
@@ -29,6 +29,12 @@ export class PartitionIntake {
   running = 0
   /** Finished offsets since the last settlement, as pairs: first, end (exclusive). */
   finished: number[] = []
+  /** Messages that failed since the last settlement; with 0 attempts, those that begin anew. */
+  failed: Map<number, FailedState> = new Map()
+  /** What failed before the partition was granted and waits behind something else in its lane. */
+  readonly remembered: Map<number, FailedState> = new Map()
+  /** Offsets that are in their lanes without having been read. */
+  readonly #resumed = new Set<number>()
   /** Whether it is in the ring of partitions that may have something to read. */
   isReadable = false
   isPaused = false
@@ -52,6 +58,7 @@ export class PartitionIntake {
     this.lanes = lanes
     this.#offset = assignment.finished.position
     this.#ceiling = assignment.finished.ceiling
+    for (const offset of assignment.failed.keys()) this.#resumed.add(offset)
   }
 
   /** The next offset to read. */
@@ -66,7 +73,8 @@ export class PartitionIntake {
     const { batch } = source
     while (this.index < batch.count) {
       const offset = batch.offsetAt(this.index)
-      if (offset >= this.#ceiling || !this.assignment.finished.has(offset)) return true
+      const isFinished = offset < this.#ceiling && this.assignment.finished.has(offset)
+      if (!isFinished && !(this.#resumed.size > 0 && this.#resumed.delete(offset))) return true
       this.index++
     }
     this.#offset = batch.nextOffset

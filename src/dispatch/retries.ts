@@ -1,9 +1,11 @@
 import { QueueError } from '../errors.ts'
 import type { EventHub } from '../events.ts'
 import type { Runtime, Timer } from '../runtime/runtime.ts'
+import type { FailedState } from '../contracts/broker.ts'
 import { leftRunning, type DeliveredEntry, type LeftRunning } from './deliveries.ts'
 import { DueQueue } from './due-queue.ts'
 import { blockedBy, type KeyLanes, type Lane, type RetryEntry } from './key-lanes.ts'
+import type { PartitionIntake } from './partition-intake.ts'
 import { decideRetry, type RetryPolicy } from './retry-policy.ts'
 
 /** A key that hands out nothing more because one of its messages used up its attempts. */
@@ -23,10 +25,12 @@ export class Retries {
   readonly #events: EventHub
   readonly #lanes: KeyLanes
   readonly #onReady: () => void
+  /** Something has to be settled: a failure that is kept, or one that begins anew. */
+  readonly #onNoted: () => void
   readonly #due = new DueQueue<{ readonly lane: Lane; readonly entry: RetryEntry }>()
   /** Every lane with a failed message; those without a key are found nowhere else. */
   readonly #failing = new Set<Lane>()
-  readonly #stopped = new Map<Lane, StoppedKey>()
+  readonly #stopped = new Map<Lane, { readonly key: StoppedKey; readonly intake: PartitionIntake }>()
   #timer: Timer | undefined
   /** When the timer fires; Infinity when none is set. */
   #timerAt = Infinity
@@ -39,6 +43,7 @@ export class Retries {
     events: EventHub,
     lanes: KeyLanes,
     onReady: () => void,
+    onNoted: () => void,
   ) {
     this.#group = group
     this.#policy = policy
@@ -46,6 +51,7 @@ export class Retries {
     this.#events = events
     this.#lanes = lanes
     this.#onReady = onReady
+    this.#onNoted = onNoted
   }
 
   get stoppedCount(): number {
@@ -74,16 +80,30 @@ export class Retries {
     this.#failing.add(lane)
     this.#lanes.deferAll(lane)
     if (decision.outcome === 'retry') {
-      lane.blocked |= blockedBy.retry
-      this.#due.push(this.#runtime.monotonic() + decision.delayMs, { lane, entry: retry })
-      this.#arm()
+      // Whole milliseconds, rounded up: a wait is never shorter because it was stored.
+      const dueAt = Math.ceil(this.#runtime.now() + decision.delayMs)
+      this.#note(intake, offset, { attempts: attempt, dueAt, key })
+      this.#wait(lane, retry, decision.delayMs)
       this.#events.emit('message:failed', { ...place, attempt, error, retryInMs: decision.delayMs })
       return
     }
-    lane.blocked |= blockedBy.stopped
-    this.#stopped.set(lane, { ...left, attempts: attempt })
+    this.#note(intake, offset, { attempts: attempt, dueAt: Infinity, key })
+    this.#stop(lane, entry)
     this.#events.emit('message:failed', { ...place, attempt, error, retryInMs: undefined })
     this.#events.emit('key:stopped', { ...place, error: handlerFailed(place, attempt, error) })
+  }
+
+  /** A message that failed before this dispatcher had it: it goes on waiting, or stays stopped. The caller refreshes the lane. */
+  resume(lane: Lane, intake: PartitionIntake, offset: number, { attempts, dueAt, key }: FailedState): void {
+    const retry: RetryEntry = { intake: intake.number, offset, key, attempt: attempts + 1 }
+    lane.retry = retry
+    this.#failing.add(lane)
+    this.#lanes.deferAll(lane)
+    if (attempts >= this.#policy.attempts || dueAt === Infinity)
+      return this.#stop(lane, { intake, offset, key, attempt: attempts })
+    // The wall clock may have jumped: no wait gets longer than the policy allows.
+    const leftMs = Math.min(dueAt - this.#runtime.now(), this.#policy.maxDelayMs)
+    if (leftMs > 0) this.#wait(lane, retry, leftMs)
   }
 
   /** A failed message that was taken to be handed out is put back, with its attempts counted. */
@@ -108,16 +128,17 @@ export class Retries {
   }
 
   stopped(): StoppedKey[] {
-    return [...this.#stopped.values()]
+    return [...this.#stopped.values()].map(({ key }) => key)
   }
 
   /** Lets stopped lanes of a key (or all of them) go on, with their attempts counted anew; returns how many. */
   restart(key: string | undefined): number {
     let count = 0
-    for (const [lane, stopped] of [...this.#stopped]) {
+    for (const [lane, { key: stopped, intake }] of [...this.#stopped]) {
       if (key !== undefined && stopped.key !== key) continue
       this.#stopped.delete(lane)
       lane.retry = { ...lane.retry!, attempt: 1 }
+      this.#note(intake, stopped.offset, { attempts: 0, dueAt: 0, key: stopped.key })
       lane.blocked &= ~blockedBy.stopped
       this.#lanes.refresh(lane)
       count++
@@ -130,6 +151,22 @@ export class Retries {
   stop(): void {
     this.#isOver = true
     this.#timer?.cancel()
+  }
+
+  #note(intake: PartitionIntake, offset: number, state: FailedState): void {
+    intake.failed.set(offset, state)
+    this.#onNoted()
+  }
+
+  #wait(lane: Lane, entry: RetryEntry, delayMs: number): void {
+    lane.blocked |= blockedBy.retry
+    this.#due.push(this.#runtime.monotonic() + delayMs, { lane, entry })
+    this.#arm()
+  }
+
+  #stop(lane: Lane, entry: DeliveredEntry): void {
+    lane.blocked |= blockedBy.stopped
+    this.#stopped.set(lane, { key: { ...leftRunning(entry), attempts: entry.attempt }, intake: entry.intake })
   }
 
   /** One timer for all: it is set for the lane that is due first. */

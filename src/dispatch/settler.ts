@@ -18,7 +18,7 @@ const enough = 1_000
  * while many run, settlements keep a few milliseconds apart; with few there is nothing to gather for.
  */
 export class Settler {
-  /** Finished messages whose settlement is not durable yet. */
+  /** Finished messages, and failures, whose settlement is not durable yet. */
   unsettled = 0
   /** Settlements made, and messages in them. */
   settlements = 0
@@ -77,9 +77,11 @@ export class Settler {
     this.#startedAt = this.#runtime.monotonic()
     const partitions: PartitionSettlement[] = []
     for (const intake of this.#intakes()) {
-      if (intake.finished.length === 0) continue
-      partitions.push({ assignment: intake.assignment, finished: intake.finished })
+      const { assignment, finished, failed } = intake
+      if (finished.length === 0 && failed.size === 0) continue
+      partitions.push({ assignment, finished, ...(failed.size === 0 ? {} : { failed }) })
       intake.finished = []
+      if (failed.size > 0) intake.failed = new Map()
     }
     const count = this.unsettled
     this.#underWay = true
@@ -104,7 +106,9 @@ export class Settler {
     if (this.#isStopped) return Promise.resolve()
     this.settle()
     let target = this.#started
-    if (this.#underWay) for (const intake of this.#intakes()) if (intake.finished.length > 0) target = this.#started + 1
+    if (this.#underWay)
+      for (const { finished, failed } of this.#intakes())
+        if (finished.length + failed.size > 0) target = this.#started + 1
     if (this.#completed >= target) return Promise.resolve()
     return new Promise((resolve) => this.#waiters.push({ target, resolve }))
   }

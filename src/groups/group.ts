@@ -175,8 +175,8 @@ export class Group implements Contributor {
       const message = `partition ${partition} of ${topic.name} has another owner in group ${this.name}: nothing was settled`
       return Promise.reject(new QueueError('FENCED', message, { group: this.name, topic: topic.name, partition }))
     }
-    for (const { assignment, finished } of settlement.partitions) {
-      this.#places.finish(this.#places.of(assignment)!, finished)
+    for (const partition of settlement.partitions) {
+      this.#places.settle(this.#places.of(partition.assignment)!, partition)
     }
     return this.#committed()
   }
@@ -228,7 +228,8 @@ export class Group implements Contributor {
   #grant(place: Place, member: Member): Assignment {
     place.owner = member
     place.fence = this.#context.storage.epoch * grantsPerEpoch + ++this.#grants
-    return { topic: place.topic, partition: place.partition, fence: place.fence, finished: place.progress.finished }
+    const { topic, partition, fence, progress } = place
+    return { topic, partition, fence, finished: progress.finished, failed: progress.failed }
   }
 
   /** Takes partitions back from their owners; resolves when nothing of them runs any more. Never rejects. */
@@ -248,7 +249,7 @@ export class Group implements Contributor {
 
   async #drain(owner: Member, places: Place[]): Promise<void> {
     const assignments = places.map(({ topic, partition, fence, progress }) => {
-      return { topic, partition, fence, finished: progress.finished }
+      return { topic, partition, fence, finished: progress.finished, failed: progress.failed }
     })
     try {
       await owner.listener.revoked(assignments)

@@ -1,4 +1,4 @@
-import type { Assignment, MemberListener, StartPosition } from '../contracts/broker.ts'
+import type { Assignment, MemberListener, PartitionSettlement, StartPosition } from '../contracts/broker.ts'
 import { startOffsets } from '../contracts/start-position.ts'
 import type { Storage, WriteBatch } from '../contracts/storage.ts'
 import { QueueError } from '../errors.ts'
@@ -122,8 +122,10 @@ export class Places {
     })
   }
 
-  finish(place: Place, ranges: readonly number[]): void {
-    place.progress.finish(ranges)
+  settle(place: Place, { finished, failed }: PartitionSettlement): void {
+    // What failed first may have been finished since.
+    if (failed) place.progress.fail(failed)
+    place.progress.finish(finished)
     this.#changed.add(place.progress)
   }
 

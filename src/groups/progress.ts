@@ -1,22 +1,25 @@
-import type { FinishedView } from '../contracts/broker.ts'
+import type { FailedState, FinishedView } from '../contracts/broker.ts'
 import type { Storage, WriteBatch } from '../contracts/storage.ts'
 import { QueueError } from '../errors.ts'
-import { pageKey, pageOfKey, positionKey, progressRange } from '../key-layout.ts'
+import { failedKey, maxOffset, offsetOfFailedKey, pageKey, pageOfKey, positionKey } from '../key-layout.ts'
 import { OffsetSet } from '../offset-set.ts'
 
 /** Rows read at once when a group's progress is restored. */
 const rowsPerPage = 256
 
 /**
- * What one group has finished in one partition, in memory and as rows of the store.
+ * What one group has finished in one partition and what failed there, in memory and as rows of the store.
  *
- * Invariant: the position never passes an offset that is not finished, in memory or on disk; a crash between two commits
+ * Invariants: a message that failed is not finished; the position never passes an offset that is not finished, in memory or on disk; a crash between two commits
  * takes both back to the same state.
  */
 export class Progress {
   readonly #groupId: number
   readonly #partitionId: number
   #set: OffsetSet
+  readonly #failed = new Map<number, FailedState>()
+  /** Offsets whose row of a failed message the next commit writes or removes. */
+  readonly #failedChanges = new Set<number>()
   /** Row keys that a reset has to remove with the next commit. */
   #obsoletePages: number[] = []
   #reset = false
@@ -44,15 +47,18 @@ export class Progress {
       )
     }
     const set = new OffsetSet(new DataView(row.buffer, row.byteOffset).getFloat64(0, true))
-    const { to } = progressRange(groupId, partitionId)
-    let from: Uint8Array = pageKey(groupId, partitionId, 0)
-    for (;;) {
-      const rows = storage.range('progress', { from, to, limit: rowsPerPage })
-      for (const { key, value } of rows) set.restorePage(pageOfKey(key), value)
-      if (rows.length < rowsPerPage) break
-      from = pageKey(groupId, partitionId, pageOfKey(rows[rows.length - 1]!.key) + 1)
-    }
-    return new Progress(groupId, partitionId, set, false)
+    const progress = new Progress(groupId, partitionId, set, false)
+    const failed = failedKey(groupId, partitionId, 0)
+    eachRow(storage, pageKey(groupId, partitionId, 0), failed, (key, value) => set.restorePage(pageOfKey(key), value))
+    eachRow(storage, failed, failedKey(groupId, partitionId, maxOffset), (key, value) => {
+      progress.#failed.set(offsetOfFailedKey(key), decodeFailed(value))
+    })
+    return progress
+  }
+
+  /** Messages that failed and are not finished. */
+  get failed(): ReadonlyMap<number, FailedState> {
+    return this.#failed
   }
 
   get finished(): FinishedView {
@@ -69,13 +75,41 @@ export class Progress {
 
   /** Takes finished offsets as pairs: first, end (exclusive), first, end, … */
   finish(ranges: readonly number[]): void {
-    for (let i = 0; i < ranges.length; i += 2) this.#set.add(ranges[i]!, ranges[i + 1]!)
+    for (let i = 0; i < ranges.length; i += 2) {
+      this.#set.add(ranges[i]!, ranges[i + 1]!)
+      if (this.#failed.size > 0) this.#forget(ranges[i]!, ranges[i + 1]!)
+    }
+  }
+
+  /** Takes messages that failed; with 0 attempts, those that begin anew. */
+  fail(failed: ReadonlyMap<number, FailedState>): void {
+    for (const [offset, state] of failed) {
+      // What retention took meanwhile, or another way finished, has not failed any more.
+      if (this.#set.has(offset)) continue
+      if (state.attempts === 0) this.#failed.delete(offset)
+      else this.#failed.set(offset, state)
+      this.#failedChanges.add(offset)
+    }
+  }
+
+  #forget(from: number, to: number): void {
+    // Either may be the larger one: a gap of millions, or millions that failed.
+    if (to - from <= this.#failed.size) {
+      for (let offset = from; offset < to; offset++) if (this.#failed.delete(offset)) this.#failedChanges.add(offset)
+      return
+    }
+    for (const offset of this.#failed.keys()) {
+      if (offset < from || offset >= to) continue
+      this.#failed.delete(offset)
+      this.#failedChanges.add(offset)
+    }
   }
 
   /** Starts anew at `position`, with nothing finished above it. */
   moveTo(position: number): void {
     this.#obsoletePages.push(...this.#set.pageNumbers())
     this.#set = new OffsetSet(position)
+    this.#forget(0, maxOffset)
     this.#reset = true
   }
 
@@ -94,6 +128,13 @@ export class Progress {
       if (bits) writes.put('progress', key, bits)
       else writes.remove('progress', key)
     }
+    for (const offset of this.#failedChanges) {
+      const key = failedKey(this.#groupId, this.#partitionId, offset)
+      const state = this.#failed.get(offset)
+      if (state) writes.put('progress', key, encodeFailed(state))
+      else writes.remove('progress', key)
+    }
+    this.#failedChanges.clear()
   }
 
   /** Removes every row; used when the group or the topic goes. */
@@ -102,5 +143,42 @@ export class Progress {
     for (const page of [...this.#obsoletePages, ...this.#set.pageNumbers()]) {
       writes.remove('progress', pageKey(this.#groupId, this.#partitionId, page))
     }
+    for (const offset of new Set([...this.#failedChanges, ...this.#failed.keys()])) {
+      writes.remove('progress', failedKey(this.#groupId, this.#partitionId, offset))
+    }
   }
+}
+
+/** Calls `take` with every row of [from, to), a page at a time. */
+function eachRow(
+  storage: Storage,
+  from: Uint8Array,
+  to: Uint8Array,
+  take: (key: Uint8Array, value: Uint8Array) => void,
+): void {
+  for (let next = from; ;) {
+    const rows = storage.range('progress', { from: next, to, limit: rowsPerPage })
+    for (const { key, value } of rows) take(key, value)
+    if (rows.length < rowsPerPage) return
+    // The first key after the last one read.
+    next = Buffer.concat([rows[rows.length - 1]!.key, Buffer.of(0)])
+  }
+}
+
+/** Attempts (f64), when it is due (f64), and the key, if it has one, behind a byte that says so. */
+function encodeFailed({ attempts, dueAt, key }: FailedState): Uint8Array {
+  const keyBytes = Buffer.from(key ?? '', 'utf8')
+  const value = Buffer.alloc(17 + keyBytes.length)
+  value.writeDoubleLE(attempts, 0)
+  value.writeDoubleLE(dueAt, 8)
+  value[16] = key === undefined ? 0 : 1
+  keyBytes.copy(value, 17)
+  return value
+}
+
+function decodeFailed(row: Uint8Array): FailedState {
+  if (row.length < 17) throw new QueueError('STORE_CORRUPT', `the row of a failed message has ${row.length} bytes`)
+  const value = Buffer.from(row.buffer, row.byteOffset, row.byteLength)
+  const key = value[16] === 1 ? value.toString('utf8', 17) : undefined
+  return { attempts: value.readDoubleLE(0), dueAt: value.readDoubleLE(8), key }
 }

@@ -145,6 +145,8 @@ export interface HistoryEvents {
   }
   /** A message used up its attempts: its key waits until it is told to go on. */
   stopped: Place & { readonly group: string; readonly error: unknown }
+  /** Stopped keys of a member were told to go on, with their attempts counted anew; all of them where no key is named. */
+  renewed: { readonly group: string; readonly member: string; readonly key: string | undefined }
   /** A member asked for a settlement. */
   settle: {
     readonly group: string
@@ -156,6 +158,8 @@ export interface HistoryEvents {
       readonly partition: number
       readonly fence: number
       readonly finished: OffsetPairs
+      /** Messages that failed, with how often; 0 where they begin anew. */
+      readonly failed: readonly { readonly offset: number; readonly attempts: number }[]
     }[]
   }
   /** A settlement is durable. The positions are those of its partitions at this moment. */

@@ -116,7 +116,7 @@ export function heldBack(history: History): HeldMessage[] {
       if (isMeant !== undefined) letGo(isMeant)
     }
   }
-  forEachInItsLife(history, () => held.clear(), take)
+  for (const event of history.events) take(event)
   return [...held.values()]
 }
 
@@ -132,9 +132,7 @@ function released(event: HistoryEvent): ((one: HeldMessage) => boolean) | undefi
     return (one) => one.group === event.group && isBelow(one)
   }
   if (event.kind === 'sought') return (one) => one.group === event.group && isThere(one, event)
-  if (event.kind !== 'released') return undefined
-  // Retries belong to the member; that a message was given up is said until another one tries it.
-  return (one) => one.group === event.group && isThere(one, event) && one.dueAt !== undefined
+  return undefined
 }
 
 /** How often partitions of a group were handed to members after its membership had changed. */

@@ -74,6 +74,7 @@ const tellers: { readonly [K in HistoryKind]: (event: HistoryEvent<K>, sent: Sen
   },
   stopped: (event) =>
     row('flow', 'stop', `${event.group} ${showPlace(event)} ${showError(event.error)}`, aboutPlace(event)),
+  renewed: ({ group, key }) => row('flow', 'renew', `${group}${key === undefined ? '' : ` ${key}`}`, { group }),
   settle: ({ group, member, partitions }) =>
     partitions.map((one) =>
       row('all', 'settle', `${group} ${member} ${showPartition(one)} ${showPairs(one.finished)}`, {

@@ -106,22 +106,25 @@ describe('retries', () => {
     expect(subscription.lag().count).toBe(0)
   })
 
-  test('a stopped key is tried again by the next subscription; nothing of it was lost', async () => {
+  test('a stopped key stays stopped for the next subscription, until it is told to go on', async () => {
     await using t = await openApp({ attempts: 1 })
     const { subscription, join } = t.wired
-    t.handler('g').failWhen({ where: ({ key }) => key !== 'b' })
+    t.handler('g').failTimes(2, undefined, { where: ({ key }) => key !== 'b' })
     await sendAll(t, 'a:1', 'b:1', 'a:2', 'free')
     await t.drain({ allowDead: 2 })
     expect(t.dead().map(({ key, offset }) => [key, offset])).toEqual([
       ['a', 0],
       [undefined, 3],
     ])
-    expect(subscription.stopped()).toHaveLength(2)
+    const stopped = subscription.stopped()
+    expect(stopped).toHaveLength(2)
     await t.resolve(subscription.close())
-    await t.faults.lift()
-    await t.resolve(join())
+    const next = await t.resolve(join())
+    expect((await t.drain()).idle).toBe('parked')
+    expect([doneBy(t), next.stopped()]).toEqual([['b:1'], stopped])
+    expect([next.retry('a'), next.retry()]).toEqual([1, 1])
     await t.drain()
-    expect(doneBy(t)).toEqual(['b:1', 'a:1', 'a:2', 'free'])
+    expect(doneBy(t).toSorted()).toEqual(['a:1', 'a:2', 'b:1', 'free'])
   })
 
   test('LOSS-44: a value that the codec cannot read is reported and retried like any failure, and stops its key', async () => {

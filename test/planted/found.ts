@@ -9,8 +9,11 @@ export interface Found {
 export const found: Readonly<Record<string, Found>> = {
   'commit-highest-finished': { flow: 'orders', runs: 1 },
   'gap-set-lost-on-restart': { flow: 'orders', runs: 119 },
+  'attempts-lost-on-restart': { flow: 'orders', runs: 120 },
+  'wait-lost-on-restart': { flow: 'orders', runs: 120 },
+  'resumed-key-is-overtaken': { flow: 'orders', runs: 120 },
   'restored-page-off-by-one': { flow: 'bulk', runs: 10 },
-  'forgets-after-gap': { flow: 'orders', runs: 43 },
+  'forgets-after-gap': { flow: 'orders', runs: 120 },
   'settled-before-commit': { flow: 'batches', runs: 31 },
   'lost-wake-up-after-settlement': { flow: 'orders', runs: 11 },
   'finished-at-batch-boundary': { flow: 'narrow', runs: 1 },

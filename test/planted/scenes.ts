@@ -28,6 +28,21 @@ export const scenes: Readonly<Record<string, Scene>> = {
     wrong: ['a:1', 'b:1', 'c:1'],
     play: (engine) => finishAndCrash(engine, 'b:1'),
   },
+  'attempts-lost-on-restart': {
+    right: { attempts: [1, 2], running: ['b:1'] },
+    wrong: { attempts: [1, 1], running: ['a:1', 'a:2', 'b:1'] },
+    play: failAndCrash,
+  },
+  'wait-lost-on-restart': {
+    right: { attempts: [1, 2], running: ['b:1'] },
+    wrong: { attempts: [1, 2], running: ['a:1', 'a:2', 'b:1'] },
+    play: failAndCrash,
+  },
+  'resumed-key-is-overtaken': {
+    right: { attempts: [1, 2], running: ['b:1'] },
+    wrong: { attempts: [1, 2], running: ['a:2', 'b:1'] },
+    play: failAndCrash,
+  },
   'restored-page-off-by-one': {
     right: ['a:1'],
     wrong: ['a:1', 'c:1'],
@@ -434,6 +449,32 @@ async function finishAndCrash(engine: PlantedEngine, ...finished: string[]): Pro
   await stage.end(...finished)
   await stage.crash()
   return stage.handedAgain()
+}
+
+/** A message fails, then the power: which attempts it had in all, and what ran while it should have waited. */
+async function failAndCrash(engine: PlantedEngine): Promise<{ attempts: number[]; running: string[] }> {
+  const stage = await Stage.open(engine)
+  const attempts: number[] = []
+  const consume = async (): Promise<string[]> => {
+    const running: string[] = []
+    const topic = await stage.topic('t')
+    const handler = async ({ value }: { value: string }, { attempt }: { attempt: number }): Promise<void> => {
+      running.push(value)
+      if (value !== 'a:1') return new Promise(() => {})
+      attempts.push(attempt)
+      if (attempts.length === 1) throw new Error('once')
+    }
+    const backoff = { type: 'fixed', delayMs: 100, jitter: 0 } as const
+    await stage.run(topic.subscribe('g', handler, { from: 'earliest', backoff }))
+    await stage.settle()
+    return running
+  }
+  await stage.topicOf('a:1', 'a:2', 'b:1')
+  await consume()
+  await stage.crash()
+  const running = [...(await consume())].toSorted()
+  await stage.runtime.advance(100)
+  return { attempts, running }
 }
 
 /** A second member comes while the first runs a:1 and b:1 of the partition that moves: what the second runs at the end. */

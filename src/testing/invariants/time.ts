@@ -1,13 +1,23 @@
-import type { HistoryEvent } from '../history.ts'
+import type { HistoryEvent, OffsetPairs } from '../history.ts'
 import type { EventChecks, Invariant } from './invariant.ts'
 import { OwnedPlace, OwnedPlaces } from './owned-places.ts'
 import { placeText } from './place-map.ts'
 
-/** The last failure of a message. */
+/** What is known of a message that failed. */
 interface Failure {
-  readonly attempt: number
-  /** When the next attempt may begin; undefined when its key was stopped. */
-  readonly dueAt: number | undefined
+  readonly key: string | undefined
+  /** How often it failed, as the engine counts; 0 when it begins anew. */
+  attempts: number
+  /** When the next attempt may begin; undefined while its key is stopped. */
+  dueAt: number | undefined
+  /** Whether the count is in the store. */
+  isDurable: boolean
+  /** The owner is gone without having settled it: the count before it may be what the next one finds. */
+  isUnclear: boolean
+  /** The last count that is in the store. */
+  kept: number
+  /** The group was moved: the partition is granted next without it. */
+  isForgotten: boolean
 }
 
 /** Virtual times are sums of fractions: what differs by less is the same moment. */
@@ -16,29 +26,49 @@ const tolerance = 1e-6
 const unclear = -1
 
 class TimedPlace extends OwnedPlace {
-  /** The last failures under the present fence. */
   readonly failures = new Map<number, Failure>()
   /** Fences of failed messages that nothing was decided about yet. */
   readonly undecided = new Map<number, number>()
 }
 
-/** Nothing is tried again before its time. */
+/** Nothing is tried again before its time, and no attempt is forgotten. */
 export const time: Invariant = {
   name: 'time',
-  about: 'The next attempt of a message follows the failed one, and not before its back-off is over.',
+  about:
+    'The next attempt of a message follows the failed one, over restarts and owners too, and not before its back-off is over.',
   begin: () => new Time().checks,
 }
 
 class Time {
   readonly #places = new OwnedPlaces(() => new TimedPlace())
   readonly #owners = this.#places.follow((place) => {
-    place.failures.clear()
     place.undecided.clear()
+    for (const failure of place.failures.values()) if (!failure.isDurable) failure.isUnclear = true
   })
+  readonly #settling = new Map<number, HistoryEvent<'settle'>>()
+  /** Between a crash and the next life. */
+  #isDead = false
+  /** The wall clock jumped: what is stored of a back-off means another moment by now. */
+  #hasJumped = false
 
   readonly checks: EventChecks = {
     ...this.#owners,
-    granted: (event) => this.#places.granted(event).failures.clear(),
+    crash: (event) => {
+      this.#isDead = true
+      this.#owners.crash(event)
+    },
+    granted: (event) => {
+      const { failures } = this.#places.granted(event)
+      for (const [offset, { isForgotten }] of failures) if (isForgotten) failures.delete(offset)
+    },
+    sought: ({ group, topic, partition }) => {
+      for (const failure of this.#places.at(group, topic, partition).failures.values()) {
+        // A crash may have cut the move off.
+        if (this.#isDead) failure.isUnclear = true
+        else failure.isForgotten = true
+        failure.kept = 0
+      }
+    },
     error: (event) => {
       if (event.isDuplicate) return
       const { undecided } = this.#places.at(event.group, event.topic, event.partition)
@@ -46,24 +76,76 @@ class Time {
       undecided.set(event.offset, other === undefined || other === event.fence ? event.fence : unclear)
     },
     failed: (event) => this.#failed(event),
+    renewed: (event) => this.#renewed(event),
     deliver: (event) => (event.isDuplicate ? undefined : this.#deliver(event)),
+    settle: (event) => void this.#settling.set(event.settlement, event),
+    settled: (event) => this.#settled(event),
+    unsettled: ({ settlement }) => void this.#settling.delete(settlement),
+    jumped: () => {
+      this.#hasJumped = true
+    },
     snapshot: ({ reason, life }) => {
       if (reason !== 'restart') return
+      this.#isDead = false
+      this.#settling.clear()
       this.#places.endLives(life, (place) => {
-        place.failures.clear()
         place.undecided.clear()
+        for (const failure of place.failures.values()) if (!failure.isDurable) failure.isUnclear = true
+        for (const failure of place.failures.values()) if (failure.isForgotten) failure.isUnclear = true
       })
     },
   }
 
-  #failed({ group, topic, partition, offset, attempt, retryInMs, at }: HistoryEvent<'failed'>): void {
+  #failed({ group, topic, partition, offset, key, attempt, retryInMs, at }: HistoryEvent<'failed'>): void {
     const { failures, undecided, fence } = this.#places.at(group, topic, partition)
     // What could not be read failed without having been handed out: only an owner reads.
     const failedUnder = undecided.get(offset) ?? fence
     undecided.delete(offset)
-    if (failedUnder === unclear) failures.set(offset, { attempt: unclear, dueAt: undefined })
-    else if (failedUnder === fence) {
-      failures.set(offset, { attempt, dueAt: retryInMs === undefined ? undefined : at + retryInMs })
+    if (failedUnder !== unclear && failedUnder !== fence) return
+    const attempts = failedUnder === unclear ? unclear : attempt
+    const dueAt = retryInMs === undefined ? undefined : at + retryInMs
+    failures.set(offset, {
+      key,
+      attempts,
+      dueAt,
+      isDurable: false,
+      isUnclear: false,
+      isForgotten: false,
+      kept: keptOf(failures.get(offset)),
+    })
+  }
+
+  /** Counted anew, from now on. */
+  #renewed({ group, key, at }: HistoryEvent<'renewed'>): void {
+    this.#places.of(group)?.forEach(({ failures }) => {
+      for (const [offset, failure] of failures) {
+        if (failure.dueAt !== undefined || (key !== undefined && failure.key !== key)) continue
+        const kept = keptOf(failure)
+        failures.set(offset, {
+          key: failure.key,
+          attempts: 0,
+          dueAt: at,
+          isDurable: false,
+          isUnclear: false,
+          isForgotten: false,
+          kept,
+        })
+      }
+    })
+  }
+
+  #settled({ settlement, group }: HistoryEvent<'settled'>): void {
+    const event = this.#settling.get(settlement)
+    if (event === undefined) return
+    this.#settling.delete(settlement)
+    for (const { topic, partition, failed, finished } of event.partitions) {
+      const { failures } = this.#places.at(group, topic, partition)
+      for (const { offset, attempts } of failed) {
+        const failure = failures.get(offset)
+        if (failure?.attempts === attempts) failure.isDurable = true
+      }
+      if (failures.size === 0) continue
+      for (const offset of failures.keys()) if (isIn(finished, offset)) failures.delete(offset)
     }
   }
 
@@ -75,13 +157,33 @@ class Time {
     if (failure === undefined) {
       return attempt === 1 ? undefined : `${group}: ${placeText(event)} has attempt ${attempt} without a failed one`
     }
-    failures.delete(offset)
-    const { dueAt } = failure
-    if (failure.attempt === unclear) return
+    const { dueAt, attempts, isUnclear, kept } = failure
+    if (attempts === unclear) return
     const what = `${group}: attempt ${attempt} of ${placeText(event)} began at ${at} ms`
-    if (dueAt !== undefined && at + tolerance < dueAt) return `${what}, but its back-off ends at ${dueAt} ms`
-    // Counted anew after a stop, and when the message was put back before it was handed out.
-    if (attempt === 1 || (attempt === failure.attempt + 1 && dueAt !== undefined)) return
-    return dueAt === undefined ? `${what} although its key was stopped` : `${what} after attempt ${failure.attempt}`
+    if (isUnclear && (attempt === kept + 1 || attempt === attempts + 1)) {
+      // Now it is known what was in the store.
+      failure.attempts = attempt - 1
+      failure.isDurable = true
+      failure.isUnclear = false
+      failure.isForgotten = false
+      if (attempt === kept + 1) {
+        // What was in the store had become due before.
+        failure.dueAt = at
+        return
+      }
+    }
+    if (dueAt === undefined) return `${what} although its key was stopped`
+    if (attempt !== attempts + 1) return `${what} after attempt ${attempts}`
+    if (!this.#hasJumped && at + tolerance < dueAt) return `${what}, but its back-off ends at ${dueAt} ms`
   }
+}
+
+function keptOf(failure: Failure | undefined): number {
+  if (failure === undefined) return 0
+  return failure.isDurable ? failure.attempts : failure.kept
+}
+
+function isIn(pairs: OffsetPairs, offset: number): boolean {
+  for (let i = 0; i < pairs.length; i += 2) if (offset >= pairs[i]! && offset < pairs[i + 1]!) return true
+  return false
 }

@@ -116,6 +116,11 @@ export class Life implements QueueObserver, ObservedLife {
       }
       lost(error)
     }
+    const restart = dispatcher.retries.restart.bind(dispatcher.retries)
+    dispatcher.retries.restart = (key) => {
+      if (dispatcher.retries.stoppedCount > 0) this.note('renewed', { group, member: name, key })
+      return restart(key)
+    }
     const resize = dispatcher.setConcurrency.bind(dispatcher)
     dispatcher.setConcurrency = (concurrency) => {
       this.note('resized', { group, member: name, concurrency })

@@ -201,8 +201,9 @@ function observeSettle(
   const { simulation } = life
   const { group, name } = member
   const number = simulation.number('settlement')
-  const partitions = settlement.partitions.map(({ assignment: { topic, partition, fence }, finished }) => {
-    return { topic: topic.name, partition, fence, finished: [...finished] }
+  const partitions = settlement.partitions.map(({ assignment: { topic, partition, fence }, finished, failed }) => {
+    const attempts = [...(failed ?? [])].map(([offset, state]) => ({ offset, attempts: state.attempts }))
+    return { topic: topic.name, partition, fence, finished: [...finished], failed: attempts }
   })
   life.note('settle', { group, member: name, settlement: number, partitions })
   const where = partitions.map(({ topic, partition }) => `${topic}[${partition}]`).join(' ')

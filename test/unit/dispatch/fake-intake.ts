@@ -30,7 +30,13 @@ export function fakeIntake(options: IntakeOptions = {}): PartitionIntake & { fet
       return answers.shift() ?? { kind: 'empty' }
     },
   } as unknown as BrokerTopic
-  const assignment = { topic, partition: 0, fence: 1, finished: options.finished ?? new OffsetSet(0) }
+  const assignment = {
+    topic,
+    partition: 0,
+    fence: 1,
+    finished: options.finished ?? new OffsetSet(0),
+    failed: new Map(),
+  }
   const consumed = { topic, codec: undefined as never, check: undefined }
   return Object.assign(new PartitionIntake(options.number ?? 0, assignment, consumed, new Map()), { fetched })
 }

@@ -133,7 +133,7 @@ class Scene {
     }
     const { offset } = lane.deferred!
     this.lanes.shiftDeferred(lane)
-    this.lanes.holdLoaded(lane, this.#newSource(offset))
+    this.lanes.holdLoaded(lane, this.#newSource(offset), new Map())
     return offset
   }
 

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { Progress } from '../../../src/groups/progress.ts'
-import { positionKey, progressRange } from '../../../src/key-layout.ts'
+import { failedKey, maxOffset, positionKey } from '../../../src/key-layout.ts'
 import { pageSize } from '../../../src/offset-set.ts'
 import { openMemoryStorage } from '../../../src/storage/memory-storage.ts'
 import { VirtualRuntime } from '../../../src/testing/virtual-runtime.ts'
@@ -22,7 +22,8 @@ function scene(): {
       await runtime.resolve(storage.commit(writes))
       return writes.size
     },
-    rows: () => storage.keys('progress', { ...progressRange(1, 2), limit: 1e6 }).length,
+    rows: () =>
+      storage.keys('progress', { from: positionKey(1, 2), to: failedKey(1, 2, maxOffset), limit: 1e6 }).length,
   }
 }
 

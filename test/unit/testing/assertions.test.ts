@@ -52,7 +52,7 @@ function run(offset: number, attempt = 1, error?: Error, retryInMs?: number): vo
 }
 
 function settle(position: number): void {
-  const partitions = [{ ...orders, fence: 1, finished: [0, position] }]
+  const partitions = [{ ...orders, fence: 1, finished: [0, position], failed: [] }]
   history.add('settle', { group: 'billing', member: 'm1', settlement: position, partitions })
   history.add('settled', { group: 'billing', member: 'm1', settlement: position, positions: [{ ...orders, position }] })
 }

@@ -48,7 +48,12 @@ function delivery(call: number, offset: number, attempt = 1): Delivery {
 
 function settle(settlement: number, finished: number[], position: number): void {
   const place = { topic: 'orders', partition: 0 }
-  history.add('settle', { group: 'billing', member: 'm1', settlement, partitions: [{ ...place, fence: 1, finished }] })
+  history.add('settle', {
+    group: 'billing',
+    member: 'm1',
+    settlement,
+    partitions: [{ ...place, fence: 1, finished, failed: [] }],
+  })
   history.add('settled', { group: 'billing', member: 'm1', settlement, positions: [{ ...place, position }] })
 }
 
@@ -155,7 +160,7 @@ describe('a group', () => {
 
   test('what is asked for counts only when it is durable', () => {
     publish(1, 'o-0', 0)
-    const partitions = [{ topic: 'orders', partition: 0, fence: 1, finished: [0, 1] }]
+    const partitions = [{ topic: 'orders', partition: 0, fence: 1, finished: [0, 1], failed: [] }]
     history.add('settle', { group: 'billing', member: 'm1', settlement: 1, partitions })
     history.add('unsettled', { group: 'billing', member: 'm1', settlement: 1, error: new Error('fenced') })
     expect(inspection.group('billing').lag).toBe(1)
@@ -210,8 +215,6 @@ describe('pending and dead', () => {
 
   const place = { group: 'billing', topic: 'orders', partition: 0 }
   const ends: [string, () => void][] = [
-    ['a crash', () => history.add('crash', { power: false, point: '' })],
-    ['a restart', () => void history.life++],
     ['a seek', () => history.add('sought', { ...place, position: 0 })],
     ['the end of the topic', () => history.add('topic:deleted', { topic: 'orders' })],
     ['retention', () => history.add('trimmed', { topic: 'orders', partition: 0, start: 1 })],
@@ -227,12 +230,17 @@ describe('pending and dead', () => {
     expect(inspection.dead()).toEqual([])
   })
 
-  test('giving a partition back ends its retries alone', () => {
+  const stays: [string, () => void][] = [
+    ['a crash', () => history.add('crash', { power: false, point: '' })],
+    ['a restart', () => void history.life++],
+    ['another owner', () => history.add('released', { ...place, member: 'm1', fence: 1 })],
+  ]
+
+  test.each(stays)('%s ends neither what waits nor what was given up', (_, change) => {
     failTry(1, 0, 1, 1000)
     failTry(2, 1, 3, undefined)
-    history.add('released', { ...place, member: 'm1', fence: 1 })
-    expect(inspection.pending()).toEqual([])
-    expect(inspection.dead()).toHaveLength(1)
+    change()
+    expect([inspection.pending().length, inspection.dead().length]).toEqual([1, 1])
   })
 
   test('a stopped message is dead until it is tried again', () => {

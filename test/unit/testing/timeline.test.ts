@@ -42,7 +42,7 @@ function story(): void {
   history.add('deliver', delivery(2, 2))
   history.add('start', { ...delivery(2, 2), value: { total: 40 } })
   history.add('done', delivery(2, 2))
-  const partitions = [{ ...orders, fence: 77, finished: [0, 1] }]
+  const partitions = [{ ...orders, fence: 77, finished: [0, 1], failed: [] }]
   history.add('settle', { group: 'billing', member: 'm1', settlement: 1, partitions })
   history.add('settled', { group: 'billing', member: 'm1', settlement: 1, positions: [{ ...orders, position: 1 }] })
   history.add('drained', { idle: 'empty', left: 0 })

@@ -272,16 +272,46 @@ describe('time', () => {
   })
 
   test('a stopped key begins anew, and not with the next attempt', () => {
-    new Story().begin().deliver(0).fail(0, undefined).deliver(0).done(0).isLegal()
+    const told = { group: 'billing', member: 'b-1', key: undefined }
+    new Story().begin().deliver(0).fail(0, undefined).add('renewed', told).deliver(0).done(0).isLegal()
+    new Story()
+      .begin()
+      .deliver(0)
+      .fail(0, undefined)
+      .deliver(0)
+      .breaks('time', 'billing: attempt 1 of orders[0]@0 (key a) began at 0 ms although its key was stopped')
     const story = new Story().begin().deliver(0).fail(0, undefined).deliver(0, { attempt: 2 })
     story.breaks('time', 'billing: attempt 2 of orders[0]@0 (key a) began at 0 ms although its key was stopped')
   })
 
-  test('a new owner begins anew at once, whatever the abandoned one still decides', () => {
-    const story = new Story().begin().deliver(0).fail(0, 1_000).release()
-    story.join({ member: 'b-2' }).grant(0, { member: 'b-2' }).deliver(0, { member: 'b-2' }).leave(true, 'b-2')
-    story.join({ member: 'b-3' }).grant(0, { member: 'b-3' }).fail(0, 1_000, { member: 'b-2' })
-    story.deliver(0, { member: 'b-3' }).isLegal()
+  test('a new owner goes on counting, and waits as the old one would have', () => {
+    const moved = (): Story => {
+      const story = new Story().begin().deliver(0).fail(0, 1_000)
+      story.settled(story.settle([], { failed: [{ offset: 0, attempts: 1 }] }), 0)
+      return story.release().join({ member: 'b-2' }).grant(0, { member: 'b-2' })
+    }
+    const late = moved()
+    late.at = 1_000
+    late.deliver(0, { member: 'b-2', attempt: 2 }).isLegal()
+    moved()
+      .deliver(0, { member: 'b-2', attempt: 2 })
+      .breaks('time', 'billing: attempt 2 of orders[0]@0 (key a) began at 0 ms, but its back-off ends at 1000 ms')
+    moved()
+      .deliver(0, { member: 'b-2' })
+      .breaks('time', 'billing: attempt 1 of orders[0]@0 (key a) began at 0 ms after attempt 1')
+  })
+
+  test('a failure that a crash cut off may have been counted or not', () => {
+    const crashed = (): Story => {
+      const story = new Story().begin().deliver(0).fail(0, 0)
+      story.settle([], { failed: [{ offset: 0, attempts: 1 }] })
+      return story.crash().restart({ position: 0 }).join().grant(0)
+    }
+    crashed().deliver(0).isLegal()
+    crashed().deliver(0, { attempt: 2 }).isLegal()
+    crashed()
+      .deliver(0, { attempt: 3 })
+      .breaks('time', 'billing: attempt 3 of orders[0]@0 (key a) began at 0 ms after attempt 1')
   })
 
   test('a message that can not be read is tried again without having been handed out', () => {

@@ -270,7 +270,13 @@ describe('store', () => {
     const told = (positions: [number, number]): Story => {
       const story = new Story().sent(['a', 'b']).sent(['c', 'd'], { partition: 1 }).join().grant()
       story.grant(0, { partition: 1 }).handle([0]).handle([0], { partition: 1 })
-      const partition = (partition: number, fence: number) => ({ topic: 'orders', partition, fence, finished: [0, 1] })
+      const partition = (partition: number, fence: number) => ({
+        topic: 'orders',
+        partition,
+        fence,
+        finished: [0, 1],
+        failed: [],
+      })
       story.settleAll([partition(0, 101), partition(1, 102)])
       story.crash()
       const place = { group: 'billing', topic: 'orders', finishedAbove: [] }

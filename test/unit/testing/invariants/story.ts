@@ -21,6 +21,8 @@ interface Handed extends Where {
   readonly key?: string
 }
 
+type Failed = HistoryEvents['settle']['partitions'][number]['failed'][number]
+
 const topic = 'orders'
 const group = 'billing'
 const member = 'b-1'
@@ -145,9 +147,9 @@ export class Story {
   }
 
   /** A settlement begins; finish it with {@link Story.settled}. */
-  settle(finished: readonly number[], more: Where & { fence?: number } = {}): number {
-    const owned = this.#owned(more)
-    return this.settleAll([{ topic, partition: owned.partition, fence: owned.fence, finished }], owned.member)
+  settle(finished: readonly number[], more: Where & { fence?: number; failed?: readonly Failed[] } = {}): number {
+    const { partition, fence, member: by } = this.#owned(more)
+    return this.settleAll([{ topic, partition, fence, finished, failed: more.failed ?? [] }], by)
   }
 
   settleAll(partitions: HistoryEvents['settle']['partitions'], by: string = member): number {
