@@ -19,6 +19,26 @@ export {
 export type { MemoryIdempotencyOptions, MemoryIdempotencyStats, MemoryIdempotencyStore } from './memory-store.ts'
 export type { IoredisClient, NodeRedisClient, NodeRedisEvalOptions, RedisClient } from './redis-client.ts'
 export { openRedisIdempotencyStore, type RedisIdempotencyOptions, type RedisIdempotencyStore } from './redis-store.ts'
+export type {
+  MysqlCallbackClient,
+  MysqlClient,
+  MysqlConnection,
+  MysqlLentConnection,
+  MysqlPool,
+  MysqlStatement,
+  PostgresClient,
+  SqlDialect,
+  SqliteDatabase,
+  SqliteStatement,
+  SqlTransaction,
+} from './sql-client.ts'
+export type { InboxOptions, InboxOutcome, SqlInbox } from './sql-inbox.ts'
+export {
+  openSqlIdempotencyStore,
+  type SqlIdempotencyOptions,
+  type SqlIdempotencyStore,
+  type SqlStoreSettings,
+} from './sql-store.ts'
 
 /**
  * Remembers in this process what was done, and forgets it with the process.

@@ -70,7 +70,7 @@ export async function runOnce(
       await session.run(`UPDATE ${tables.names.inbox} SET content = ? WHERE mark_key = ?`, [bytes, key])
     }
     await session.run(`RELEASE SAVEPOINT ${savepoint}`)
-    return { outcome: 'fresh', result: result?.slice() }
+    return { outcome: 'fresh', result: bytesOf(result) }
   } catch (error) {
     // Where even this fails, the connection or the transaction is gone, and the row with it.
     await session.run(`ROLLBACK TO SAVEPOINT ${savepoint}`).catch(() => {})

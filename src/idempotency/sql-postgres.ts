@@ -97,14 +97,16 @@ export class PostgresTables implements SqlTables {
     }
   }
 
+  /** A row that is there is not even tried: the attempt would wait for a user's transaction in which it is marked. */
   async #insert(key: Buffer, { owner, fingerprint, leaseMs }: NewClaim): Promise<number | undefined> {
     const { marks, fences } = this.names
     const [row] = await this.session.rows(
       `WITH turn AS MATERIALIZED (SELECT pg_advisory_xact_lock(${this.#lockOf(key)}))
       INSERT INTO ${marks} (mark_key, fence, owner, fingerprint, state, ends_us)
       SELECT ?::bytea, nextval('${fences}'), ?::bytea, ?::bytea, 0, ${this.now} + ${this.whole} * 1000 FROM turn
+      WHERE NOT EXISTS (SELECT FROM ${marks} WHERE mark_key = ?)
       ON CONFLICT (mark_key) DO NOTHING RETURNING fence`,
-      [key, owner, fingerprint, leaseMs],
+      [key, owner, fingerprint, leaseMs, key],
     )
     return row && Number(row['fence'])
   }
