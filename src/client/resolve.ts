@@ -56,23 +56,21 @@ const isSchema = (value: unknown): boolean =>
   value !== null &&
   typeof (value as { '~standard'?: { validate?: unknown } })['~standard']?.validate === 'function'
 
+const topicFields = {
+  partitions: integer(1, 4096),
+  codec: custom<never>("'json', 'bytes', 'msgpack' or a codec", () => true),
+  retention: custom<RetentionOptions>('an object', isObject),
+  maxValueBytes: integer(1, 64 * 2 ** 20, 2 ** 20),
+  maxKeyBytes: integer(1, 65_536, 1024),
+  maxHeadersBytes: integer(2, 2 ** 20, 16_384),
+  maxBatchBytes: integer(1024, 256 * 2 ** 20, 16 * 2 ** 20),
+  schema: custom<never>('a Standard Schema', isSchema),
+  validate: oneOf(['send', 'send-and-receive'] as const, 'send'),
+}
+
 export async function resolveTopicOptions<V>(given: TopicOptions<V> | undefined): Promise<ResolvedTopicOptions<V>> {
   const where = 'topic'
-  const resolved = resolveOptions<TopicOptions<V>>(
-    given,
-    {
-      partitions: integer(1, 4096),
-      codec: custom<never>("'json', 'bytes', 'msgpack' or a codec", () => true),
-      retention: custom<RetentionOptions>('an object', isObject),
-      maxValueBytes: integer(1, 64 * 2 ** 20, 2 ** 20),
-      maxKeyBytes: integer(1, 65_536, 1024),
-      maxHeadersBytes: integer(2, 2 ** 20, 16_384),
-      maxBatchBytes: integer(1024, 256 * 2 ** 20, 16 * 2 ** 20),
-      schema: custom<never>('a Standard Schema', isSchema),
-      validate: oneOf(['send', 'send-and-receive'] as const, 'send'),
-    },
-    where,
-  ) as Required<TopicOptions<V>>
+  const resolved = resolveOptions<TopicOptions<V>>(given, topicFields, where) as Required<TopicOptions<V>>
   return {
     ...resolved,
     partitions: resolved.partitions,
@@ -128,25 +126,23 @@ export interface ResolvedSubscribeOptions {
   readonly dispatch: DispatcherSettings
 }
 
+const subscribeFields = {
+  from: custom<StartPosition>(positionText, isStartPosition),
+  ordering: oneOf(['key', 'partition', 'unordered'] as const, 'key'),
+  concurrency: integer(1, 100_000, 16),
+  attempts: integerOrInfinity(1, 10),
+  backoff: custom<BackoffOptions>('an object', isObject),
+  batch: custom<BatchOptions>('an object', isObject),
+  onGap: oneOf(['error', 'skip'] as const, 'error'),
+  maxBufferedMessages: integer(1, 10_000_000, 10_000),
+  maxBufferedBytes: integer(65_536, 2 ** 32, 32 * 2 ** 20),
+  maxDeferredMessages: integer(0, 100_000_000, 4_000_000),
+  signal: abortSignal(),
+}
+
 export function resolveSubscribeOptions(group: string, given: SubscribeOptions | undefined): ResolvedSubscribeOptions {
   const where = 'subscribe'
-  const resolved = resolveOptions<SubscribeOptions>(
-    given,
-    {
-      from: custom<StartPosition>(positionText, isStartPosition),
-      ordering: oneOf(['key', 'partition', 'unordered'] as const, 'key'),
-      concurrency: integer(1, 100_000, 16),
-      attempts: integerOrInfinity(1, 10),
-      backoff: custom<BackoffOptions>('an object', isObject),
-      batch: custom<BatchOptions>('an object', isObject),
-      onGap: oneOf(['error', 'skip'] as const, 'error'),
-      maxBufferedMessages: integer(1, 10_000_000, 10_000),
-      maxBufferedBytes: integer(65_536, 2 ** 32, 32 * 2 ** 20),
-      maxDeferredMessages: integer(0, 100_000_000, 4_000_000),
-      signal: abortSignal(),
-    },
-    where,
-  ) as Required<SubscribeOptions>
+  const resolved = resolveOptions<SubscribeOptions>(given, subscribeFields, where) as Required<SubscribeOptions>
   const { from, signal, attempts, backoff, batch, ...rest } = resolved
   return {
     from,
@@ -160,18 +156,16 @@ export function resolveSubscribeOptions(group: string, given: SubscribeOptions |
   }
 }
 
+const backoffFields = {
+  type: oneOf(['fixed', 'exponential'] as const, 'exponential'),
+  delayMs: decimal(0, dayMs, 100),
+  maxDelayMs: decimal(0, dayMs),
+  jitter: decimal(0, 1, 0.2),
+}
+
 function resolveBackoff(given: BackoffOptions | undefined): Required<BackoffOptions> {
   const where = 'subscribe.backoff'
-  const resolved = resolveOptions<BackoffOptions>(
-    given,
-    {
-      type: oneOf(['fixed', 'exponential'] as const, 'exponential'),
-      delayMs: decimal(0, dayMs, 100),
-      maxDelayMs: decimal(0, dayMs),
-      jitter: decimal(0, 1, 0.2),
-    },
-    where,
-  ) as Required<BackoffOptions>
+  const resolved = resolveOptions<BackoffOptions>(given, backoffFields, where) as Required<BackoffOptions>
   const maxDelayMs = resolved.maxDelayMs ?? Math.max(30_000, resolved.delayMs)
   if (maxDelayMs < resolved.delayMs)
     throw invalid(where, 'maxDelayMs', maxDelayMs, `at least delayMs (${resolved.delayMs})`)

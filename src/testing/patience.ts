@@ -17,7 +17,7 @@ const firstWaitMs = 100
 export class Patience {
   readonly #simulation: Simulation
   readonly #isPatient: boolean
-  readonly #topics = new WeakMap<Life, Map<string, Topic>>()
+  readonly #topics = new WeakMap<Life, Map<string, Promise<Topic>>>()
 
   constructor(simulation: Simulation, isPatient: boolean) {
     this.#simulation = simulation
@@ -92,15 +92,16 @@ export class Patience {
     })
   }
 
-  async #topic(life: Life, name: string): Promise<Topic> {
+  #topic(life: Life, name: string): Promise<Topic> {
     let known = this.#topics.get(life)
     if (known === undefined) this.#topics.set(life, (known = new Map()))
-    let topic = known.get(name)
-    if (topic === undefined) {
-      const codec = this.#simulation.codecs.get(name)
-      topic = await life.mq.topic(name, codec === undefined ? {} : { codec })
-      known.set(name, topic)
-    }
-    return topic
+    const opened = known.get(name)
+    if (opened !== undefined) return opened
+    const codec = this.#simulation.codecs.get(name)
+    const opening = life.mq.topic(name, codec === undefined ? {} : { codec })
+    known.set(name, opening)
+    // The next send tries again.
+    opening.catch(() => known.delete(name))
+    return opening
   }
 }

@@ -55,9 +55,10 @@ export class Schedule implements FaultSource {
   readonly #held = new WeakSet<ReadyAction>()
   readonly #used = new Set<Deviation>()
   readonly #deviations: readonly Deviation[]
-  /** Whether anything depends on how often a name came up. */
-  readonly #countsChoices: boolean
-  readonly #countsPoints: boolean
+  /** Whether every name may come to matter; otherwise only those count that a deviation has. */
+  readonly #isFree: boolean
+  /** Names of the points that faults wait for: others need not be told apart by their labels. */
+  readonly #pointNames = new Set<string>()
   #decided = 0
   #passed = 0
   #isOver = false
@@ -76,11 +77,10 @@ export class Schedule implements FaultSource {
       const armed = this.#faults.get(deviation.at) ?? []
       armed.push({ deviation, left: deviation.times === 0 ? Infinity : deviation.times })
       this.#faults.set(deviation.at, armed)
+      this.#pointNames.add(deviation.at.split(' ', 1)[0]!)
     }
     this.#named = choices
-    const isFree = isRecording || strategy !== undefined
-    this.#countsChoices = isFree || choices.size > 0
-    this.#countsPoints = isFree || this.#faults.size > 0
+    this.#isFree = isRecording || strategy !== undefined
   }
 
   /** From now on everything is plain. */
@@ -96,8 +96,7 @@ export class Schedule implements FaultSource {
   readonly choose = (ready: readonly ReadyAction[]): number => {
     for (;;) {
       const plain = this.#plain(ready)
-      if (this.#isOver) return plain
-      if (!this.#countsChoices) return plain
+      if (this.#isOver || (!this.#isFree && this.#named.size === 0)) return plain
       const at = ready[plain]!.label
       const nth = count(this.#choiceCounts, at)
       const decision = this.#decided++
@@ -125,7 +124,7 @@ export class Schedule implements FaultSource {
   }
 
   strike(point: Point): readonly Fault[] {
-    if (this.#isOver || !this.#countsPoints) return none
+    if (this.#isOver || (!this.#isFree && !this.#pointNames.has(point.name))) return none
     const nth = count(this.#pointCounts, point.label)
     this.#passed++
     if (this.#isRecording) this.points.push({ point, nth, decided: this.#decided })

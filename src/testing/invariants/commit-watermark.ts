@@ -1,7 +1,7 @@
 import type { HistoryEvent } from '../history.ts'
 import { FinishedOffsets } from './finished-offsets.ts'
 import type { EventChecks, Invariant } from './invariant.ts'
-import { OwnedPlace, OwnedPlaces } from './owned-places.ts'
+import { OwnedPlace, OwnedPlaces, withOwners } from './owned-places.ts'
 import { offsetText } from './place-map.ts'
 
 class SettledPlace extends OwnedPlace {
@@ -21,8 +21,7 @@ class CommitWatermark {
   readonly #settling = new Map<number, HistoryEvent<'settle'>>()
   readonly #owners = this.#places.follow()
 
-  readonly checks: EventChecks = {
-    ...this.#owners,
+  readonly checks: EventChecks = withOwners(this.#owners, {
     granted: (event) => {
       const place = this.#places.granted(event)
       if (!place.isKnown) place.claimed.reset(event.position)
@@ -60,7 +59,7 @@ class CommitWatermark {
         place.claimed.reset(position, finishedAbove)
       }
     },
-  }
+  })
 
   #settled({ group, settlement, positions }: HistoryEvent<'settled'>): string | undefined {
     const settle = this.#settling.get(settlement)

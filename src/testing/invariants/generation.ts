@@ -1,6 +1,6 @@
 import type { Delivery, HistoryEvent } from '../history.ts'
 import type { EventChecks, Invariant } from './invariant.ts'
-import { OwnedPlace, OwnedPlaces } from './owned-places.ts'
+import { OwnedPlace, OwnedPlaces, withOwners } from './owned-places.ts'
 import { placeText } from './place-map.ts'
 
 class FencedPlace extends OwnedPlace {
@@ -29,8 +29,7 @@ class Generation {
   >()
   readonly #owners = this.#places.follow()
 
-  readonly checks: EventChecks = {
-    ...this.#owners,
+  readonly checks: EventChecks = withOwners(this.#owners, {
     granted: (event) => this.#granted(event),
     released: (event) => this.#released(event),
     sought: ({ group, topic, partition, position, seq }) => {
@@ -70,7 +69,7 @@ class Generation {
         this.#places.at(group, topic, partition).position = position
       }
     },
-  }
+  })
 
   #granted(event: HistoryEvent<'granted'>): string | undefined {
     const { group, topic, partition, member, fence, position } = event

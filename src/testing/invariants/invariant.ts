@@ -33,10 +33,12 @@ export class InvariantChecker {
 
   constructor(invariants: readonly Invariant[]) {
     for (const invariant of invariants) {
-      for (const [kind, check] of Object.entries(invariant.begin())) {
-        const list = this.#checks.get(kind as HistoryKind) ?? []
-        list.push({ name: invariant.name, check: check as Check })
-        this.#checks.set(kind as HistoryKind, list)
+      const checks = invariant.begin()
+      for (const kind of Object.keys(checks) as HistoryKind[]) {
+        const check = checks[kind] as Check
+        const list = this.#checks.get(kind) ?? []
+        list.push({ name: invariant.name, check })
+        this.#checks.set(kind, list)
       }
     }
   }

@@ -4,7 +4,7 @@ import { FinishedOffsets } from './finished-offsets.ts'
 import type { EventChecks, Invariant } from './invariant.ts'
 import { LogOffsets } from './log-offsets.ts'
 import { Members } from './members.ts'
-import { OwnedPlace, OwnedPlaces } from './owned-places.ts'
+import { OwnedPlace, OwnedPlaces, withOwners } from './owned-places.ts'
 import { offsetText, PartitionMap, placeText } from './place-map.ts'
 
 /** Messages of one order in one partition. */
@@ -61,8 +61,7 @@ class KeyOrder {
   })
   readonly #owners = this.#places.follow((place) => place.restart())
 
-  readonly checks: EventChecks = {
-    ...this.#owners,
+  readonly checks: EventChecks = withOwners(this.#owners, {
     joined: this.#members.joined,
     acked: ({ topic, partition, offset, key }) => this.#logs.at(topic, partition).add(offset, key),
     trimmed: ({ topic, partition, start }) => {
@@ -111,7 +110,7 @@ class KeyOrder {
     snapshot: (event) => {
       if (event.reason === 'restart') this.#restart(event)
     },
-  }
+  })
 
   /** The message comes again, and what was behind it in the same call too. */
   #comesAgain({ group, member, topic, partition, offset, key }: Delivery): void {

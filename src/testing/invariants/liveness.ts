@@ -1,7 +1,7 @@
 import type { EventChecks, Invariant } from './invariant.ts'
 import { FinishedOffsets } from './finished-offsets.ts'
 import { LogOffsets } from './log-offsets.ts'
-import { OwnedPlace, OwnedPlaces } from './owned-places.ts'
+import { OwnedPlace, OwnedPlaces, withOwners } from './owned-places.ts'
 import { offsetText, PartitionMap } from './place-map.ts'
 
 class FinishedPlace extends OwnedPlace {
@@ -21,8 +21,7 @@ class Liveness {
   readonly #places = new OwnedPlaces(() => new FinishedPlace())
   readonly #owners = this.#places.follow()
 
-  readonly checks: EventChecks = {
-    ...this.#owners,
+  readonly checks: EventChecks = withOwners(this.#owners, {
     thrown: ({ error }) => `a task of the engine threw: ${String(error)}`,
     acked: ({ topic, partition, offset, key }) => this.#logs.at(topic, partition).add(offset, key),
     trimmed: ({ topic, partition, start }) => {
@@ -67,7 +66,7 @@ class Liveness {
       if (idle !== 'empty') return
       return left > 0 ? `drain says that nothing is left, but ${left} messages are` : this.#firstLeft()
     },
-  }
+  })
 
   #firstLeft(): string | undefined {
     let text: string | undefined

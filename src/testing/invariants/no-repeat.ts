@@ -3,7 +3,7 @@ import { CallOutcomes } from './call-outcomes.ts'
 import { FinishedOffsets } from './finished-offsets.ts'
 import type { EventChecks, Invariant } from './invariant.ts'
 import { Members } from './members.ts'
-import { OwnedPlace, OwnedPlaces } from './owned-places.ts'
+import { OwnedPlace, OwnedPlaces, withOwners } from './owned-places.ts'
 import { placeText } from './place-map.ts'
 
 class RepeatPlace extends OwnedPlace {
@@ -30,8 +30,7 @@ class NoRepeat {
   readonly #settling = new Map<number, HistoryEvent<'settle'>>()
   readonly #owners = this.#places.follow((place) => place.done.clear())
 
-  readonly checks: EventChecks = {
-    ...this.#owners,
+  readonly checks: EventChecks = withOwners(this.#owners, {
     joined: this.#members.joined,
     granted: (event) => {
       const place = this.#places.granted(event)
@@ -86,7 +85,7 @@ class NoRepeat {
     snapshot: (event) => {
       if (event.reason === 'restart') this.#restart(event)
     },
-  }
+  })
 
   #settled(settlement: number): void {
     const event = this.#settling.get(settlement)

@@ -1,7 +1,7 @@
 import type { HistoryEvent, OffsetPairs, ProgressSnapshot } from '../history.ts'
 import { FinishedOffsets } from './finished-offsets.ts'
 import type { EventChecks, Invariant } from './invariant.ts'
-import { OwnedPlace, OwnedPlaces } from './owned-places.ts'
+import { OwnedPlace, OwnedPlaces, withOwners } from './owned-places.ts'
 import { offsetText } from './place-map.ts'
 
 /** What the store must, and may, have as finished. */
@@ -33,8 +33,7 @@ class Store {
   readonly #news = new Map<number, HistoryEvent<'settle'>['partitions']>()
   readonly #owners = this.#places.follow()
 
-  readonly checks: EventChecks = {
-    ...this.#owners,
+  readonly checks: EventChecks = withOwners(this.#owners, {
     granted: (event) => this.#granted(event),
     sought: ({ group, topic, partition, position, seq }) => {
       const place = this.#places.at(group, topic, partition)
@@ -57,7 +56,7 @@ class Store {
       if ((error as { code?: unknown } | undefined)?.code === 'FENCED') this.#ended(settlement)
     },
     snapshot: (event) => this.#look(event),
-  }
+  })
 
   #granted(event: HistoryEvent<'granted'>): string | undefined {
     const place = this.#places.granted(event)

@@ -1,6 +1,6 @@
 import type { HistoryEvent, OffsetPairs } from '../history.ts'
 import type { EventChecks, Invariant } from './invariant.ts'
-import { OwnedPlace, OwnedPlaces } from './owned-places.ts'
+import { OwnedPlace, OwnedPlaces, withOwners } from './owned-places.ts'
 import { placeText } from './place-map.ts'
 
 /** What is known of a message that failed. */
@@ -51,8 +51,7 @@ class Time {
   /** The wall clock jumped: what is stored of a back-off means another moment by now. */
   #hasJumped = false
 
-  readonly checks: EventChecks = {
-    ...this.#owners,
+  readonly checks: EventChecks = withOwners(this.#owners, {
     crash: (event) => {
       this.#isDead = true
       this.#owners.crash(event)
@@ -94,7 +93,7 @@ class Time {
         for (const failure of place.failures.values()) if (failure.isForgotten) failure.isUnclear = true
       })
     },
-  }
+  })
 
   #failed({ group, topic, partition, offset, key, attempt, retryInMs, at }: HistoryEvent<'failed'>): void {
     const { failures, undecided, fence } = this.#places.at(group, topic, partition)

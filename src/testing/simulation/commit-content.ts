@@ -20,8 +20,37 @@ export class StoreNames {
 
 type Stage = 'before' | 'applied' | 'flushed'
 
-/** Reads out of the keys of a commit what it holds. */
+/** A point of a commit. What it holds is read out of its keys when somebody asks: most schedules do not. */
 export function commitPoint(stage: Stage, writes: readonly WriteList[], names: StoreNames): Point {
+  learnGroups(writes, names)
+  return new CommitPoint(stage, writes, names)
+}
+
+class CommitPoint implements Point {
+  readonly name: PointName
+  readonly #stage: Stage
+  readonly #writes: readonly WriteList[]
+  readonly #names: StoreNames
+  #parts: readonly Point[] | undefined
+  #label: string | undefined
+
+  constructor(stage: Stage, writes: readonly WriteList[], names: StoreNames) {
+    this.name = `commit:${stage}`
+    this.#stage = stage
+    this.#writes = writes
+    this.#names = names
+  }
+
+  get parts(): readonly Point[] {
+    return (this.#parts ??= partsOf(this.#stage, this.#writes, this.#names))
+  }
+
+  get label(): string {
+    return (this.#label ??= `${this.name} (${this.parts.map(({ label }) => label.replace(`:${this.#stage}`, '')).join(', ')})`)
+  }
+}
+
+function partsOf(stage: Stage, writes: readonly WriteList[], names: StoreNames): Point[] {
   const parts = new Map<string, Point>()
   const add = (what: string, subject: string, facts: Omit<Point, 'name' | 'label'>): void => {
     const label = `${what}:${stage} ${subject}`
@@ -41,9 +70,19 @@ export function commitPoint(stage: Stage, writes: readonly WriteList[], names: S
       } else addMeta(key, values[i], names, add)
     }
   }
-  const list = [...parts.values()]
-  const content = list.map(({ label }) => label.replace(`:${stage}`, '')).join(', ')
-  return { name: `commit:${stage}`, label: `commit:${stage} (${content})`, parts: list }
+  return [...parts.values()]
+}
+
+/** The names of groups are nowhere but in their rows. */
+function learnGroups(writes: readonly WriteList[], names: StoreNames): void {
+  for (const { tables, keys, values } of writes) {
+    for (let i = 0; i < keys.length; i++) {
+      const key = keys[i]!
+      const value = values[i]
+      if (tables[i] !== 'meta' || key[0] !== metaKind.group || value === undefined) continue
+      names.groups.set((JSON.parse(Buffer.from(value).toString()) as { id: number }).id, nameIn(key))
+    }
+  }
 }
 
 function addMeta(
@@ -58,10 +97,13 @@ function addMeta(
     return
   }
   if (value === undefined || (key[0] !== metaKind.group && key[0] !== metaKind.topic)) return
-  const name = Buffer.from(key.buffer, key.byteOffset + 1, key.byteLength - 1).toString()
-  if (key[0] === metaKind.topic) return add('topic', name, { topic: name })
-  names.groups.set((JSON.parse(Buffer.from(value).toString()) as { id: number }).id, name)
-  add('group', name, { group: name })
+  const name = nameIn(key)
+  if (key[0] === metaKind.topic) add('topic', name, { topic: name })
+  else add('group', name, { group: name })
+}
+
+function nameIn(key: Uint8Array): string {
+  return Buffer.from(key.buffer, key.byteOffset + 1, key.byteLength - 1).toString()
 }
 
 function numberAt(key: Uint8Array, at: number): number {

@@ -179,7 +179,8 @@ function observeListener(listener: MemberListener, member: SimulatedMember, life
         const { position } = assignment.finished
         life.granting(group, assignment.topic.name, assignment.partition, assignment.finished)
         member.fences.set(`${assignment.topic.name}/${assignment.partition}`, assignment.fence)
-        life.note('granted', { ...place(assignment), position })
+        const { topic, partition, fence } = assignment
+        life.note('granted', { group, member: name, topic: topic.name, partition, fence, position })
       }
       listener.assigned(assignments)
     },

@@ -118,7 +118,22 @@ class ObservedCall {
     const { messages } = this.#call
     this.#call.deliveries.forEach((delivery, i) => {
       const { value } = messages[i]!
-      this.#life.note('start', { ...delivery, isDuplicate: this.#isDuplicate, value })
+      const { group, member, call, topic, partition, offset, key, attempt, fence } = delivery
+      const isDuplicate = this.#isDuplicate
+      // Written out: a copy with a key more gets a hidden class of its own, every time.
+      this.#life.note('start', {
+        group,
+        member,
+        call,
+        topic,
+        partition,
+        offset,
+        key,
+        attempt,
+        fence,
+        isDuplicate,
+        value,
+      })
     })
     let result: unknown
     let waits: boolean
@@ -139,12 +154,19 @@ class ObservedCall {
     )
   }
 
+  /** As it is now. */
+  #own(delivery: Delivery): Delivery {
+    if (!this.#isDuplicate) return delivery
+    const { group, member, call, topic, partition, offset, key, attempt, fence } = delivery
+    return { group, member, call, topic, partition, offset, key, attempt, fence, isDuplicate: true }
+  }
+
   #done(result: unknown): unknown {
     this.#call.isInside = false
     if (this.#life.isOver) return this.#life.zombie(`the handler ${this.#call.text} ended`)
     const outcomes = outcomesOf(this.#call, result)
     this.#call.deliveries.forEach((delivery, i) => {
-      const own = { ...delivery, isDuplicate: this.#isDuplicate }
+      const own = this.#own(delivery)
       if (outcomes[i] instanceof Error) this.#life.note('error', { ...own, error: outcomes[i] })
       else this.#life.note('done', own)
     })
@@ -162,7 +184,7 @@ class ObservedCall {
     this.#call.isInside = false
     if (this.#life.isOver) return this.#life.zombie(`the handler ${this.#call.text} failed`)
     for (const delivery of this.#call.deliveries) {
-      this.#life.note('error', { ...delivery, isDuplicate: this.#isDuplicate, error })
+      this.#life.note('error', { ...this.#own(delivery), error })
     }
     this.#life.simulation.pass(pointOf('handler:error', this.#call), this.#life)
     if (this.#life.isOver) return never()
