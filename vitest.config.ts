@@ -8,12 +8,15 @@ process.env['LANEMQ_SEED'] ||= String(randomInt(2 ** 31 - 1))
 /** The projects run one after the other in this order, so that loaded tests never disturb each other. */
 export const projects: TestProjectInlineConfiguration[] = [
   project('unit', ['test/unit', 'test/types', 'test/tidy.test.ts', 'test/errors.test.ts']),
-  project('conformance', ['test/storage', 'test/conformance', 'test/idempotency', 'test/behaviour', 'test/planted']),
+  project('conformance', ['test/storage', 'test/conformance', 'test/behaviour']),
   project('property', ['test/property', 'test/simulation'], {
     testTimeout: 120_000,
     globalSetup: ['test/seed.ts'],
     setupFiles: ['test/seed.ts'],
   }),
+  project('idempotency', ['test/idempotency']),
+  // Bugs that the explorer has to find: it is the explorer that is tested, so one Node.js is enough.
+  project('planted', ['test/planted']),
   project('docs', ['test/docs.test.ts', 'test/examples.test.ts', 'test/examples'], { globalSetup: ['test/build.ts'] }),
   // Alone on the machine: these start, kill and restart processes, and watch their timing.
   project('crash', ['test/crash'], { testTimeout: 300_000, maxWorkers: 1, globalSetup: ['test/build.ts'] }),
