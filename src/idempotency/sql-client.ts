@@ -5,6 +5,7 @@ export type SqlDialect = 'postgres' | 'mysql' | 'sqlite'
 
 /** What the store uses of `pg`: a `Pool`, a `Client`, or a client that a pool lent. */
 export interface PostgresClient {
+  /** Runs a statement, or several without values in one transaction. */
   query(text: string, values?: unknown[]): Promise<{ readonly rows: unknown[]; readonly rowCount: number | null }>
 }
 
@@ -20,23 +21,29 @@ export interface MysqlStatement {
 
 /** What the store uses of a connection of `mysql2/promise`. */
 export interface MysqlConnection {
+  /** Runs a statement. */
   query(statement: MysqlStatement): Promise<[unknown, unknown]>
+  /** Not used; what is not of `mysql2` is told by its absence. */
   execute(statement: MysqlStatement): Promise<[unknown, unknown]>
 }
 
 /** What the store uses of a connection that a pool of `mysql2/promise` lent. */
 export interface MysqlLentConnection extends MysqlConnection {
+  /** Gives the connection back to its pool. */
   release(): void
+  /** Closes the connection, whatever goes on there. */
   destroy(): void
 }
 
 /** What the store uses of a pool of `mysql2/promise`. */
 export interface MysqlPool extends MysqlConnection {
+  /** Lends a connection. */
   getConnection(): Promise<MysqlLentConnection>
 }
 
 /** A pool or connection of `mysql2` with callbacks, which has its promises at hand. */
 export interface MysqlCallbackClient {
+  /** The same client with promises. */
   promise(): MysqlConnection
 }
 
@@ -45,13 +52,17 @@ export type MysqlClient = MysqlPool | MysqlConnection | MysqlCallbackClient
 
 /** What the store uses of a prepared statement of SQLite. */
 export interface SqliteStatement {
+  /** Runs the statement and returns its rows. */
   all(...values: (Uint8Array | number | null)[]): unknown[]
+  /** Runs the statement and says how many rows it changed. */
   run(...values: (Uint8Array | number | null)[]): { readonly changes: number | bigint }
 }
 
 /** What the store uses of a database of `better-sqlite3`, or a `DatabaseSync` of `node:sqlite`. */
 export interface SqliteDatabase {
+  /** Runs statements without values. */
   exec(sql: string): unknown
+  /** Compiles a statement. */
   prepare(sql: string): SqliteStatement
   /** Whether a transaction is open, in `better-sqlite3`. */
   readonly inTransaction?: boolean

@@ -66,10 +66,9 @@ export class PostgresTables implements SqlTables {
     const name = this.names[table]
     const fence = table === 'marks' ? 't.fence' : '0::bigint'
     const gone = await this.session.rows(
-      `WITH gone AS MATERIALIZED (
-        SELECT mark_key FROM ${name} WHERE ends_us <= (SELECT ${this.now})
-        ORDER BY ends_us LIMIT ${limit} FOR UPDATE SKIP LOCKED)
-      DELETE FROM ${name} t USING gone WHERE t.mark_key = gone.mark_key RETURNING ${fence} AS fence`,
+      `DELETE FROM ${name} t WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM ${name} WHERE ends_us <= (SELECT ${this.now})
+        ORDER BY ends_us LIMIT ${limit} FOR UPDATE SKIP LOCKED)) RETURNING ${fence} AS fence`,
     )
     if (gone.length > 0) await this.#raise(Math.max(...gone.map(({ fence }) => Number(fence))))
     return gone.length

@@ -110,24 +110,26 @@ for (const server of [...Object.values(servers), ...Object.values(variants)]) {
       })
     })
 
-    test('a running transaction of the user holds up neither other keys nor a take-over', async () => {
-      if (server.dialect === 'sqlite') return
-      await on(server, async (place) => {
-        const store = await place.store()
-        await store.setup()
-        const found = await store.begin('k', { owner: 'a', leaseMs: 200 })
-        if (found.outcome !== 'acquired') throw new Error(found.outcome)
-        const transaction = await place.begin()
-        const options = { ttlMs: minute, transaction: transaction.connection }
-        expect(await store.complete('k', found.fence, undefined, options)).toEqual({ outcome: 'accepted' })
-        await new Promise((resolve) => setTimeout(resolve, 250))
-        // The lease is over and its row is locked: who asks is told to come again, and the others go on.
-        expect(await store.begin('k', { owner: 'b', leaseMs: minute })).toMatchObject({ outcome: 'busy', owner: 'a' })
-        expect(await store.begin('other', { owner: 'b', leaseMs: minute })).toMatchObject({ outcome: 'acquired' })
-        expect(await store.sweep(10)).toEqual({ removed: 0, more: false })
-        await transaction.commit()
-        expect(await store.begin('k', { owner: 'b', leaseMs: minute })).toMatchObject({ outcome: 'done' })
-      })
-    })
+    test.skipIf(server.dialect === 'sqlite')(
+      'a running transaction of the user holds up neither other keys nor a take-over',
+      async () => {
+        await on(server, async (place) => {
+          const store = await place.store()
+          await store.setup()
+          const found = await store.begin('k', { owner: 'a', leaseMs: 200 })
+          if (found.outcome !== 'acquired') throw new Error(found.outcome)
+          const transaction = await place.begin()
+          const options = { ttlMs: minute, transaction: transaction.connection }
+          expect(await store.complete('k', found.fence, undefined, options)).toEqual({ outcome: 'accepted' })
+          await new Promise((resolve) => setTimeout(resolve, 250))
+          // The lease is over and its row is locked: who asks is told to come again, and the others go on.
+          expect(await store.begin('k', { owner: 'b', leaseMs: minute })).toMatchObject({ outcome: 'busy', owner: 'a' })
+          expect(await store.begin('other', { owner: 'b', leaseMs: minute })).toMatchObject({ outcome: 'acquired' })
+          expect(await store.sweep(10)).toEqual({ removed: 0, more: false })
+          await transaction.commit()
+          expect(await store.begin('k', { owner: 'b', leaseMs: minute })).toMatchObject({ outcome: 'done' })
+        })
+      },
+    )
   })
 }

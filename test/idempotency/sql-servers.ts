@@ -3,8 +3,8 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import mysql from 'mysql2/promise'
-import pg from 'pg'
+import { createConnection, createPool, type Pool as MysqlPool } from 'mysql2/promise'
+import { Client, Pool, type PoolConfig } from 'pg'
 import type {
   MysqlConnection,
   PostgresClient,
@@ -84,8 +84,8 @@ async function reasonOf(probe: () => Promise<unknown>, url: string): Promise<str
   }
 }
 
-function postgresPool(settings: pg.PoolConfig = {}): pg.Pool {
-  const pool = new pg.Pool({ connectionString: urls.postgres, max: 5, connectionTimeoutMillis: 10_000, ...settings })
+function postgresPool(settings: PoolConfig = {}): Pool {
+  const pool = new Pool({ connectionString: urls.postgres, max: 5, connectionTimeoutMillis: 10_000, ...settings })
   pool.on('error', quiet)
   return pool
 }
@@ -111,7 +111,7 @@ export function postgresServer(missing: string | undefined, connectionOptions?: 
       options,
       store: async (settings) => openSqlIdempotencyStore(await options(settings)),
       begin: async (isolation = 'READ COMMITTED') => {
-        const client = new pg.Client({ connectionString: urls.postgres })
+        const client = new Client({ connectionString: urls.postgres })
         client.on('error', quiet)
         await client.connect()
         closing.add(() => client.end().catch(quiet))
@@ -139,19 +139,19 @@ export function postgresServer(missing: string | undefined, connectionOptions?: 
 /** MySQL or MariaDB; a `client` of the callback kind is tested as well. */
 export function mysqlServer(
   missing: string | undefined,
-  change: (pool: mysql.Pool) => mysql.Pool['pool'] | mysql.Pool = (pool) => pool,
+  change: (pool: MysqlPool) => MysqlPool['pool'] | MysqlPool = (pool) => pool,
 ): SqlServer {
   const place = async (): Promise<SqlPlace> => {
     const closing = new Closing()
     const table = newTable()
-    const pools: mysql.Pool[] = []
-    const admin = mysql.createPool({ uri: urls.mysql, connectionLimit: 4 })
+    const pools: MysqlPool[] = []
+    const admin = createPool({ uri: urls.mysql, connectionLimit: 4 })
     closing.add(() => admin.end())
     closing.add(() => admin.query(`DROP TABLE IF EXISTS ${names(table)}`))
     const sql = async (text: string): Promise<Record<string, unknown>[]> =>
       (await admin.query(text))[0] as unknown as Record<string, unknown>[]
     const options = async (settings: SqlStoreSettings = {}): Promise<SqlIdempotencyOptions> => {
-      const pool = mysql.createPool({ uri: urls.mysql, connectionLimit: 8 })
+      const pool = createPool({ uri: urls.mysql, connectionLimit: 8 })
       pools.push(pool)
       closing.add(() => pool.end().catch(quiet))
       return { dialect: 'mysql', client: change(pool), table, ...settings }
@@ -162,7 +162,7 @@ export function mysqlServer(
       options,
       store: async (settings) => openSqlIdempotencyStore(await options(settings)),
       begin: async (isolation = 'REPEATABLE READ') => {
-        const connection = await mysql.createConnection({ uri: urls.mysql })
+        const connection = await createConnection({ uri: urls.mysql })
         connection.on('error', quiet)
         closing.add(() => connection.destroy())
         await connection.query(`SET TRANSACTION ISOLATION LEVEL ${isolation}`)
@@ -254,27 +254,27 @@ function names(table: string): string {
 
 const load = createRequire(import.meta.url)
 
-function sqliteDriver<T>(name: string, use: (driver: T) => OpenSqlite): OpenSqlite | string {
+function sqliteDriver(name: string, use: (driver: unknown) => OpenSqlite): OpenSqlite | string {
   try {
-    const open = use(load(name) as T)
+    const open = use(load(name))
     open(':memory:').close()
     return open
   } catch (error) {
-    return `${name} does not load: ${String((error as Error).message).split('\n')[0]}`
+    return `${name} does not load: ${(error as Error).message.split('\n')[0]}`
   }
 }
 
 type Constructor = new (path: string) => ReturnType<OpenSqlite>
 
 const noPostgres = await reasonOf(async () => {
-  const client = new pg.Client({ connectionString: urls.postgres, connectionTimeoutMillis: 5_000 })
+  const client = new Client({ connectionString: urls.postgres, connectionTimeoutMillis: 5_000 })
   client.on('error', quiet)
   await client.connect()
   await client.end()
 }, urls.postgres)
 
 const noMysql = await reasonOf(async () => {
-  const connection = await mysql.createConnection({ uri: urls.mysql, connectTimeout: 5_000 })
+  const connection = await createConnection({ uri: urls.mysql, connectTimeout: 5_000 })
   await connection.end()
 }, urls.mysql)
 
@@ -284,19 +284,17 @@ export const servers: Readonly<Record<'postgres' | 'mysql' | 'nodeSqlite' | 'bet
   mysql: mysqlServer(noMysql),
   nodeSqlite: sqliteServer(
     'SQLite by node:sqlite',
-    sqliteDriver<{ DatabaseSync: Constructor }>(
-      'node:sqlite',
-      ({ DatabaseSync }) =>
-        (path) =>
-          new DatabaseSync(path),
-    ),
+    sqliteDriver('node:sqlite', (driver) => {
+      const { DatabaseSync } = driver as { DatabaseSync: Constructor }
+      return (path) => new DatabaseSync(path)
+    }),
   ),
   // No dependency of this package, since it may have to be compiled: a path to one can be given.
   betterSqlite: sqliteServer(
     'SQLite by better-sqlite3',
-    sqliteDriver<Constructor>(
+    sqliteDriver(
       process.env['LANEMQ_BETTER_SQLITE3'] ?? 'better-sqlite3',
-      (Database) => (path) => new Database(path),
+      (driver) => (path) => new (driver as Constructor)(path),
     ),
   ),
 }
