@@ -92,6 +92,9 @@ export async function runSchedule<W>(
   }
 }
 
+/** Stages in which no code of the user runs but wirings and handlers, which are waited for by themselves. */
+const engineStages: ReadonlySet<string> = new Set(['wire', 'drain', 'end'])
+
 class Run<W> {
   readonly #options: ExploreOptions<W>
   readonly #simulation: Simulation
@@ -184,18 +187,13 @@ class Run<W> {
   }
 
   async #drive(what: string, promise: Promise<unknown>): Promise<void> {
-    const { runtime, outside } = this.#simulation
-    let isOver = false
-    const over = (): void => {
-      isOver = true
-    }
-    promise.then(over, over)
-    outside.pending++
+    const { runtime } = this.#simulation
+    const stage = this.#follow(what, promise)
     try {
       for (;;) {
         await runtime.settle()
         await new Promise<void>(afterPromiseJobs)
-        if (isOver) return void (await promise)
+        if (stage.isOver) return void (await promise)
         if (this.#simulation.wiringFault) return
         if (this.#test.underWay) {
           await this.#test.underWay.catch(() => {})
@@ -206,8 +204,25 @@ class Run<W> {
         throw new TestError('WOULD_HANG', this.#hangText(what))
       }
     } finally {
-      outside.pending--
+      stage.over()
     }
+  }
+
+  /** Knows when a stage is over. While code of the user runs in it, the real event loop gets a turn whenever nothing else can. */
+  #follow(what: string, promise: Promise<unknown>): { isOver: boolean; over: () => void } {
+    const { outside } = this.#simulation
+    let isUsers = !engineStages.has(what)
+    if (isUsers) outside.pending++
+    const stage = {
+      isOver: false,
+      over: (): void => {
+        stage.isOver = true
+        if (isUsers) outside.pending--
+        isUsers = false
+      },
+    }
+    promise.then(stage.over, stage.over)
+    return stage
   }
 
   #hangText(what: string): string {
