@@ -68,7 +68,7 @@ export function copiesOfDist(sides) {
 function removeSeam(directory) {
   const found = new Map(CALLS.map(({ name }) => [name, 0]))
   const places = new Set()
-  for (const path of readdirSync(directory, { recursive: true })) {
+  for (const path of readdirSync(directory, { recursive: true, encoding: 'utf8' })) {
     if (!path.endsWith('.js') || /^(testing|runtime)\b/.test(path)) continue
     const before = readFileSync(join(directory, path), 'utf8')
     let after = before
@@ -79,7 +79,7 @@ function removeSeam(directory) {
       })
     }
     for (const [pattern, direct] of PLACES[path] ?? []) {
-      if (!pattern.test(after)) throw new Error(`the seam has changed: ${path} has no ${pattern}`)
+      if (!pattern.test(after)) throw new Error(`the seam has changed: ${path} has no ${pattern.source}`)
       after = after.replace(pattern, direct)
       places.add(path)
     }
