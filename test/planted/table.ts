@@ -22,7 +22,7 @@ export interface FlowRow {
 }
 
 const command =
-  'LANEMQ_PLANTED_TABLE=docs/planted-bugs.md npx vitest run --project conformance test/planted/explore.test.ts && npx prettier --write docs/planted-bugs.md'
+  'LANEMQ_PLANTED_TABLE=docs/planted-bugs.md npx vitest run --project planted test/planted/explore.test.ts && npx prettier --write docs/planted-bugs.md'
 
 /** The page `docs/planted-bugs.md`. */
 export function tableText(bugs: readonly PlantedBug[], found: readonly FoundRow[], flows: readonly FlowRow[]): string {
