@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -15,6 +15,8 @@ const { exports, dependencies } = JSON.parse(readFileSync(join(root, 'package.js
 const faces = Object.entries(exports)
   .filter(([, target]) => typeof target === 'object')
   .map(([subpath]) => subpath.replace('.', 'lanemq'))
+  // These two belong to a test runner, which a user of the package need not have.
+  .filter((face) => !/\/testing\/(vitest|jest)$/.test(face))
 
 /** The types of every face resolve, and a wrong use of one does not compile. */
 const consumer = `
@@ -101,6 +103,24 @@ describe('an installed package', () => {
       console.log('disk', isLoaded())
       await Promise.all([memory.close(), disk.close()])`
     expect(outcome('lazy.js', program)).toEqual(success(['memory false', 'disk true']))
+  })
+
+  test('gives vitest, where that is installed, its matchers and its fixture', () => {
+    symlinkSync(join(root, 'node_modules/vitest'), join(project, 'node_modules/vitest'))
+    const program = `
+      import { expect } from 'vitest'
+      import { test } from 'lanemq/testing/vitest'
+      test('a message is published', async ({ openTest }) => {
+        const t = await openTest({ wire: (mq) => mq.topic('orders') })
+        await t.send('orders', { key: 'o-1', value: 1 })
+        expect(t).toHavePublished('orders', { key: 'o-1' })
+        expect(t).not.toHavePublished('orders', { key: 'o-2' })
+      })`
+    writeFileSync(join(project, 'face.test.js'), program)
+    const vitest = join(root, 'node_modules/vitest/vitest.mjs')
+    const ran = outcomeOf(vitest, project, ['run', '--root', project, '--reporter=json', 'face.test.js'])
+    expect(ran.ended, [...ran.printed, ran.stderr].join('\n')).toBe('code 0')
+    expect(ran.printed.join('')).toContain('"numPassedTests":1')
   })
 
   test('runs the first example', () => {
