@@ -131,5 +131,31 @@ for (const server of [...Object.values(servers), ...Object.values(variants)]) {
         })
       },
     )
+
+    test.runIf(server.dialect === 'postgres')(
+      'who got a number first takes the key first, even if it is slow',
+      async () => {
+        await on(server, async (place) => {
+          const store = await place.store()
+          await store.setup()
+          // Stands still after the number was drawn and before the row is there.
+          const slow = `${place.table}_slow`
+          await place.sql(`CREATE FUNCTION ${slow}() RETURNS trigger LANGUAGE plpgsql AS $$
+          BEGIN IF NEW.owner = 'slow' THEN PERFORM pg_sleep(0.4); END IF; RETURN NEW; END $$`)
+          await place.sql(
+            `CREATE TRIGGER ${slow} BEFORE INSERT ON ${place.table} FOR EACH ROW EXECUTE FUNCTION ${slow}()`,
+          )
+          try {
+            const first = store.begin('k', { owner: 'slow', leaseMs: minute })
+            await new Promise((resolve) => setTimeout(resolve, 150))
+            const second = await store.begin('k', { owner: 'fast', leaseMs: minute })
+            if (second.outcome === 'acquired') await store.release('k', second.fence)
+            expect([(await first).outcome, second.outcome]).toEqual(['acquired', 'busy'])
+          } finally {
+            await place.sql(`DROP FUNCTION ${slow} CASCADE`)
+          }
+        })
+      },
+    )
   })
 }
