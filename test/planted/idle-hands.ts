@@ -36,6 +36,8 @@ class IdleHands {
   readonly #owners = new Map<string, string>()
   /** What the log holds, for groups that come later. */
   readonly #log: Waiting[] = []
+  /** Messages of a group that failed and are not done: a restart knows it and lets them wait on. */
+  readonly #failed = new Set<string>()
   #at = 0
   #isDead = false
 
@@ -80,6 +82,10 @@ class IdleHands {
       const text = this.#look(event)
       if (!event.isDuplicate) this.#give(event)
       return text
+    },
+    failed: (event) => {
+      this.#failed.add(`${event.group} ${nameOf(event)}`)
+      return this.#look(event)
     },
     settled: (event) => this.#look(event),
     drained: (event) => this.#look(event),
@@ -135,7 +141,8 @@ class IdleHands {
           const { offset } = waiting
           if (waiting.topic !== topic || waiting.partition !== partition || offset < position) continue
           const isDone = finishedAbove.includes(offset)
-          known.set(nameOf(waiting), { ...waiting, offset: isDone ? finished : offset, isTaken: isDone })
+          const isTaken = isDone || this.#failed.has(`${name} ${nameOf(waiting)}`)
+          known.set(nameOf(waiting), { ...waiting, offset: isDone ? finished : offset, isTaken })
         }
       }
     }
