@@ -112,80 +112,89 @@ for (const server of Object.values(servers)) {
       })
     })
 
-    describe.runIf(server.dialect === 'sqlite')('one writer', () => {
-      test('a transaction on the database of the store keeps the store out, so that nothing is lost with it', async () => {
-        await on(server, async (place) => {
-          const options = await place.options()
-          const store = openSqlIdempotencyStore(options)
-          await store.setup()
-          const { client } = options as Extract<SqlIdempotencyOptions, { dialect: 'sqlite' }>
-          client.exec('BEGIN')
-          const locked = { code: 'STORE_LOCKED', retriable: true }
-          await expect(store.begin('k', claim)).rejects.toMatchObject(locked)
-          await expect(store.sweep(1)).rejects.toMatchObject(locked)
-          client.exec('ROLLBACK')
-          expect(await store.begin('k', claim)).toMatchObject({ outcome: 'acquired' })
-        })
-      })
+    describe('one writer', () => {
+      test.skipIf(server.dialect !== 'sqlite')(
+        'a transaction on the database of the store keeps the store out, so that nothing is lost with it',
+        async () => {
+          await on(server, async (place) => {
+            const options = await place.options()
+            const store = openSqlIdempotencyStore(options)
+            await store.setup()
+            const { client } = options as Extract<SqlIdempotencyOptions, { dialect: 'sqlite' }>
+            client.exec('BEGIN')
+            const locked = { code: 'STORE_LOCKED', retriable: true }
+            await expect(store.begin('k', claim)).rejects.toMatchObject(locked)
+            await expect(store.sweep(1)).rejects.toMatchObject(locked)
+            client.exec('ROLLBACK')
+            expect(await store.begin('k', claim)).toMatchObject({ outcome: 'acquired' })
+          })
+        },
+      )
 
-      test('a writer that takes its time is waited for; one that takes too long is told of', async () => {
-        await on(server, async (place) => {
-          const store = await place.store()
-          await store.setup()
-          const writer = await place.begin()
-          await writer.sql(`UPDATE ${place.table}_meta SET value = value`)
-          const waiting = store.begin('k', claim)
-          await new Promise((resolve) => setTimeout(resolve, 100))
-          await writer.commit()
-          expect(await waiting).toMatchObject({ outcome: 'acquired' })
-          const endless = await place.begin()
-          await endless.sql(`UPDATE ${place.table}_meta SET value = value`)
-          await expect(store.begin('other', claim)).rejects.toMatchObject({ code: 'STORE_LOCKED', retriable: true })
-          await endless.rollback()
-        })
-      })
+      test.skipIf(server.dialect !== 'sqlite')(
+        'a writer that takes its time is waited for; one that takes too long is told of',
+        async () => {
+          await on(server, async (place) => {
+            const store = await place.store()
+            await store.setup()
+            const writer = await place.begin()
+            await writer.sql(`UPDATE ${place.table}_meta SET value = value`)
+            const waiting = store.begin('k', claim)
+            await new Promise((resolve) => setTimeout(resolve, 100))
+            await writer.commit()
+            expect(await waiting).toMatchObject({ outcome: 'acquired' })
+            const endless = await place.begin()
+            await endless.sql(`UPDATE ${place.table}_meta SET value = value`)
+            await expect(store.begin('other', claim)).rejects.toMatchObject({ code: 'STORE_LOCKED', retriable: true })
+            await endless.rollback()
+          })
+        },
+      )
     })
 
-    describe.skipIf(server.dialect === 'sqlite')('over a network', () => {
-      test('connections that are lost are told of as retriable, and the store recovers by itself', async () => {
-        await on(server, async (place) => {
-          const store = await place.store()
-          await store.setup()
-          const kept = await store.begin('kept', claim)
-          if (kept.outcome !== 'acquired') throw new Error(kept.outcome)
-          let errors = 0
-          let isOver = false
-          const fences: number[] = []
-          const worker = async (lane: number): Promise<void> => {
-            for (let i = 0; !isOver; i++) {
-              try {
-                const found = await store.begin(`${lane}-${i}`, claim)
-                if (found.outcome === 'acquired') fences.push(found.fence)
-              } catch (error) {
-                expect(error).toMatchObject({ retriable: true })
-                expect((error as Error).message).toMatch(/did not answer, which may succeed later/)
-                expect((error as Error).cause).toBeInstanceOf(Error)
-                errors++
+    describe('over a network', () => {
+      test.skipIf(server.dialect === 'sqlite')(
+        'connections that are lost are told of as retriable, and the store recovers by itself',
+        async () => {
+          await on(server, async (place) => {
+            const store = await place.store()
+            await store.setup()
+            const kept = await store.begin('kept', claim)
+            if (kept.outcome !== 'acquired') throw new Error(kept.outcome)
+            let errors = 0
+            let isOver = false
+            const fences: number[] = []
+            const worker = async (lane: number): Promise<void> => {
+              for (let i = 0; !isOver; i++) {
+                try {
+                  const found = await store.begin(`${lane}-${i}`, claim)
+                  if (found.outcome === 'acquired') fences.push(found.fence)
+                } catch (error) {
+                  expect(error).toMatchObject({ retriable: true })
+                  expect((error as Error).message).toMatch(/did not answer, which may succeed later/)
+                  expect((error as Error).cause).toBeInstanceOf(Error)
+                  errors++
+                }
               }
             }
-          }
-          const workers = [0, 1, 2, 3].map(worker)
-          for (let i = 0; i < 5; i++) {
+            const workers = [0, 1, 2, 3].map(worker)
+            for (let i = 0; i < 5; i++) {
+              await new Promise((resolve) => setTimeout(resolve, 100))
+              await place.killStores()
+            }
             await new Promise((resolve) => setTimeout(resolve, 100))
-            await place.killStores()
-          }
-          await new Promise((resolve) => setTimeout(resolve, 100))
-          isOver = true
-          await Promise.all(workers)
-          expect(errors).toBeGreaterThan(0)
-          expect(new Set(fences).size).toBe(fences.length)
-          expect(await store.complete('kept', kept.fence, undefined, { ttlMs: minute })).toEqual({
-            outcome: 'accepted',
+            isOver = true
+            await Promise.all(workers)
+            expect(errors).toBeGreaterThan(0)
+            expect(new Set(fences).size).toBe(fences.length)
+            expect(await store.complete('kept', kept.fence, undefined, { ttlMs: minute })).toEqual({
+              outcome: 'accepted',
+            })
           })
-        })
-      })
+        },
+      )
 
-      test('a server that is not there is told of as retriable', async () => {
+      test.skipIf(server.dialect === 'sqlite')('a server that is not there is told of as retriable', async () => {
         const url = `${server.dialect}://nobody@127.0.0.1:1/test`
         const options: SqlIdempotencyOptions =
           server.dialect === 'postgres'

@@ -180,56 +180,65 @@ for (const server of Object.values(servers)) {
       mysql: ['READ COMMITTED', 'REPEATABLE READ', 'SERIALIZABLE'],
       sqlite: ['SERIALIZABLE'],
     }
-    describe.runIf(server.dialect === 'sqlite')('one writer', () => {
-      test('a second writer is refused while the first is at work, and can be tried again', async () => {
-        const [first, second] = [await place.begin(), await place.begin()]
-        await handle(first, 'k')
-        await expect(handle(second, 'k')).rejects.toMatchObject({ code: 'STORE_LOCKED', retriable: true })
-        await second.rollback()
-        await first.commit()
-        const again = await place.begin()
-        expect(await handle(again, 'k')).toMatchObject({ outcome: 'repeated' })
-        await again.rollback()
-      })
+    describe('one writer', () => {
+      test.skipIf(server.dialect !== 'sqlite')(
+        'a second writer is refused while the first is at work, and can be tried again',
+        async () => {
+          const [first, second] = [await place.begin(), await place.begin()]
+          await handle(first, 'k')
+          await expect(handle(second, 'k')).rejects.toMatchObject({ code: 'STORE_LOCKED', retriable: true })
+          await second.rollback()
+          await first.commit()
+          const again = await place.begin()
+          expect(await handle(again, 'k')).toMatchObject({ outcome: 'repeated' })
+          await again.rollback()
+        },
+      )
     })
 
-    describe.skipIf(server.dialect === 'sqlite')('many writers', () => {
-      test.each(isolations[server.dialect])('a second transaction waits for the first, %s', async (isolation) => {
-        for (const ending of ['commit', 'rollback'] as const) {
+    describe('many writers', () => {
+      test.skipIf(server.dialect === 'sqlite').each(isolations[server.dialect])(
+        'a second transaction waits for the first, %s',
+        async (isolation) => {
+          for (const ending of ['commit', 'rollback'] as const) {
+            const [first, second] = [await place.begin(isolation), await place.begin(isolation)]
+            // The second one has begun to read before the first one commits; in MySQL a serializable read would lock the table.
+            const readsFirst = isolation !== 'SERIALIZABLE'
+            if (readsFirst) await second.sql(`SELECT count(*) FROM ${place.table}_effects`)
+            await handle(first, ending, 'first')
+            let hasAnswer = false
+            const waiting = handle(second, ending, 'second').finally(() => (hasAnswer = true))
+            await wait(150)
+            expect(hasAnswer).toBe(false)
+            await first[ending]()
+            const outcome = ending === 'commit' ? 'repeated' : 'fresh'
+            const result = Uint8Array.from(Buffer.from(ending === 'commit' ? 'first' : 'second'))
+            expect(await waiting).toEqual({ outcome, result })
+            await second.commit()
+          }
+          expect(await effects()).toBe(2)
+        },
+      )
+    })
+
+    describe('snapshots', () => {
+      test.skipIf(server.dialect !== 'postgres').each(['REPEATABLE READ', 'SERIALIZABLE'])(
+        '%s: the second is refused and runs again',
+        async (isolation) => {
           const [first, second] = [await place.begin(isolation), await place.begin(isolation)]
-          // The second one has begun to read before the first one commits; in MySQL a serializable read would lock the table.
-          const readsFirst = isolation !== 'SERIALIZABLE'
-          if (readsFirst) await second.sql(`SELECT count(*) FROM ${place.table}_effects`)
-          await handle(first, ending, 'first')
-          let hasAnswer = false
-          const waiting = handle(second, ending, 'second').finally(() => (hasAnswer = true))
-          await wait(150)
-          expect(hasAnswer).toBe(false)
-          await first[ending]()
-          const outcome = ending === 'commit' ? 'repeated' : 'fresh'
-          const result = Uint8Array.from(Buffer.from(ending === 'commit' ? 'first' : 'second'))
-          expect(await waiting).toEqual({ outcome, result })
-          await second.commit()
-        }
-        expect(await effects()).toBe(2)
-      })
-    })
-
-    describe.runIf(server.dialect === 'postgres')('snapshots', () => {
-      test.each(['REPEATABLE READ', 'SERIALIZABLE'])('%s: the second is refused and runs again', async (isolation) => {
-        const [first, second] = [await place.begin(isolation), await place.begin(isolation)]
-        await second.sql(`SELECT count(*) FROM ${place.table}_effects`)
-        await handle(first, 'k')
-        const waiting = handle(second, 'k').catch((error: unknown) => error)
-        await wait(100)
-        await first.commit()
-        expect(await waiting).toMatchObject({ code: 'STORE_LOCKED', retriable: true })
-        await second.rollback()
-        const again = await place.begin(isolation)
-        expect(await handle(again, 'k')).toMatchObject({ outcome: 'repeated' })
-        await again.commit()
-        expect(await effects()).toBe(1)
-      })
+          await second.sql(`SELECT count(*) FROM ${place.table}_effects`)
+          await handle(first, 'k')
+          const waiting = handle(second, 'k').catch((error: unknown) => error)
+          await wait(100)
+          await first.commit()
+          expect(await waiting).toMatchObject({ code: 'STORE_LOCKED', retriable: true })
+          await second.rollback()
+          const again = await place.begin(isolation)
+          expect(await handle(again, 'k')).toMatchObject({ outcome: 'repeated' })
+          await again.commit()
+          expect(await effects()).toBe(1)
+        },
+      )
     })
   })
 }
