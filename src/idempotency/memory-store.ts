@@ -152,7 +152,7 @@ export class MemoryIdempotencyStore implements IdempotencyStore {
     checkResult(result, this.maxResultBytes, this.capabilities)
     if (entry === undefined) return fenced
     if (entry.mark !== undefined) return this.#repeated(entry, 'done')
-    this.#mark(entry, { outcome: 'done', result: result?.slice() }, result?.byteLength ?? 0, options)
+    this.#mark(entry, { outcome: 'done', result: copyOf(result) }, result?.byteLength ?? 0, options)
     return accepted
   }
 
@@ -269,6 +269,11 @@ function answerFor({ mark, owner, fingerprint, endsAt }: Entry, asked: string | 
     return { outcome: 'mismatch', fingerprint }
   }
   if (mark === undefined) return { outcome: 'busy', retryAfterMs: Math.max(1, Math.ceil(endsAt - now)), owner }
-  if (mark.outcome === 'done') return { outcome: 'done', result: mark.result?.slice() }
+  if (mark.outcome === 'done') return { outcome: 'done', result: copyOf(mark.result) }
   return { outcome: 'failed', error: { ...mark.error } }
+}
+
+/** A copy of its own; the `slice` of a Buffer would be a view of the caller's memory. */
+function copyOf(bytes: Uint8Array | undefined): Uint8Array | undefined {
+  return bytes === undefined ? undefined : new Uint8Array(bytes)
 }

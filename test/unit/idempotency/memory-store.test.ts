@@ -178,3 +178,19 @@ test.each([
     expect.objectContaining({ code: 'INVALID_OPTION', option: Object.keys(options)[0] }),
   )
 })
+
+test('a result that is a Buffer is copied, in and out', async () => {
+  const { store } = scene()
+  const begun = await store.begin('k', { owner: 'a', leaseMs: 1000 })
+  const given = Buffer.from('kept')
+  await store.complete('k', begun.outcome === 'acquired' ? begun.fence : 0, given, { ttlMs: 1000 })
+  given.fill(0)
+  const resultOf = async (): Promise<Uint8Array | undefined> => {
+    const again = await store.begin('k', { owner: 'b', leaseMs: 1000 })
+    return again.outcome === 'done' ? again.result : undefined
+  }
+  const first = await resultOf()
+  expect(Buffer.from(first!).toString()).toBe('kept')
+  first!.fill(0)
+  expect(Buffer.from((await resultOf())!).toString()).toBe('kept')
+})
