@@ -1,6 +1,7 @@
 import { channel, type Channel } from 'node:diagnostics_channel'
 import { EventEmitter } from 'eventemitter3'
-import type { QueueError } from './errors.ts'
+import type { DeadLetterReason } from './dead-letter-facts.ts'
+import type { ExhaustedReason, QueueError } from './errors.ts'
 
 /** Names and payloads of everything a queue reports. Correctness never waits on an event: promises tell outcomes. */
 export interface QueueEvents {
@@ -20,7 +21,7 @@ export interface QueueEvents {
     readonly to: number
     readonly count: number
   }
-  /** A handler failed; it is tried again in `retryInMs`, or its key is stopped when that is undefined. */
+  /** A handler failed; it is tried again in `retryInMs`, or not again when that is undefined: `onExhausted` says what then. */
   'message:failed': {
     readonly group: string
     readonly topic: string
@@ -31,14 +32,121 @@ export interface QueueEvents {
     readonly error: unknown
     readonly retryInMs: number | undefined
   }
-  /** A message used up its attempts: the later messages of its key wait until {@link Subscription.retry}. */
-  'key:stopped': {
+  /**
+   * A handler was not done within `handlerTimeoutMs`, and its signal was aborted with `error`. The attempt counts as failed:
+   * `message:failed` tells so when the handler has ended or, with `isAbandoned`, at once.
+   */
+  'message:timed-out': {
+    readonly group: string
+    readonly topic: string
+    readonly partition: number
+    readonly offset: number
+    readonly key: string | undefined
+    readonly attempt: number
+    readonly error: QueueError
+    /** Whether the handler is not waited for (`onTimeout: 'abandon'`). */
+    readonly isAbandoned: boolean
+  }
+  /**
+   * A message is handed out again although its handler did not fail, in `retryInMs`: its effects were refused (`CONFLICT`,
+   * `STORE_FULL`), another message of its array failed, its idempotency key is busy (`IDEMPOTENCY_BUSY`), or something that
+   * it needs was not to be had. Its attempt does not count.
+   */
+  'message:deferred': {
+    readonly group: string
+    readonly topic: string
+    readonly partition: number
+    readonly offset: number
+    readonly key: string | undefined
+    readonly attempt: number
+    /** Why. */
+    readonly reason: unknown
+    readonly retryInMs: number
+  }
+  /** A message is not tried again: the later messages of its key wait until {@link Subscription.release}. */
+  'key:parked': {
     readonly group: string
     readonly topic: string
     readonly partition: number
     readonly offset: number
     readonly key: string | undefined
     readonly error: QueueError
+    readonly reason: ExhaustedReason
+  }
+  /** A message counts as finished although its handler failed, because of `onExhausted: 'skip'`. */
+  'message:skipped': {
+    readonly group: string
+    readonly topic: string
+    readonly partition: number
+    readonly offset: number
+    readonly key: string | undefined
+    readonly attempts: number
+    /** `HANDLER_FAILED`; its cause is what the handler threw, where that is known. */
+    readonly error: QueueError
+    readonly reason: ExhaustedReason
+  }
+  /** A named producer was opened again: what the older one, of `epoch`, still sends is refused. */
+  'producer:fenced': { readonly producer: string; readonly epoch: number }
+  /**
+   * The work for a message was done before, as the idempotency store of the subscription says: the message is finished
+   * without a call of the handler. `result` is what the handler returned then; the bytes, where they are not JSON.
+   */
+  'message:duplicate': {
+    readonly group: string
+    readonly topic: string
+    readonly partition: number
+    readonly offset: number
+    readonly key: string | undefined
+    readonly idempotencyKey: string
+    readonly result: unknown
+  }
+  /** The idempotency store of a group does not do its part: the group's messages wait, and it is asked again and again. */
+  'idempotency:unavailable': { readonly group: string; readonly error: unknown }
+  /** The idempotency store of a group does its part again. */
+  'idempotency:available': { readonly group: string }
+  /** A checker was asked about a prepared message. */
+  'prepared:checked': {
+    readonly producer: string
+    readonly id: string
+    readonly topic: string
+    readonly key: string | undefined
+    /** How often it was asked about that message, from 1. */
+    readonly check: number
+    readonly answer: 'commit' | 'rollback' | 'unknown'
+    /** Why the answer is `'unknown'`, where the checker did not say so itself: it threw, was late, or said something else. */
+    readonly error: unknown
+    /** When it is asked again; undefined when it is not. */
+    readonly nextInMs: number | undefined
+  }
+  /** The checker did not know after its last attempt either: the message is in the topic `deadLetters`. */
+  'prepared:dead-lettered': {
+    readonly producer: string
+    readonly id: string
+    readonly topic: string
+    readonly key: string | undefined
+    readonly checks: number
+    readonly deadLetters: string
+    /** Why the last answer was `'unknown'`, as in `prepared:checked`. */
+    readonly error: unknown
+  }
+  /**
+   * A message was moved to the dead letters. It is finished, and what was sent and written with it has happened, as soon as
+   * the commit under way is on disk.
+   */
+  'message:dead-lettered': {
+    readonly group: string
+    readonly topic: string
+    readonly partition: number
+    readonly offset: number
+    readonly key: string | undefined
+    /** How often it was handed out. */
+    readonly attempts: number
+    /** Why; text of the handler's where it asked for it. */
+    readonly reason: DeadLetterReason
+    /** What the last attempt threw; undefined where that is not known, or nothing was thrown. */
+    readonly error: unknown
+    /** Where it is now. */
+    readonly deadLetterTopic: string
   }
   /** A subscription ended by itself, because of `error`. */
   'subscription:ended': { readonly group: string; readonly error: QueueError }

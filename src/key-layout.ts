@@ -57,7 +57,7 @@ export function offsetOfFailedKey(key: Uint8Array): number {
 }
 
 /** `meta`: a kind byte and a number or name. */
-const kind = { topic: 1, group: 2, partition: 3, counter: 4, removed: 5 } as const
+const kind = { topic: 1, group: 2, partition: 3, counter: 4, removed: 5, store: 6, end: 7 } as const
 
 export function topicKey(name: string): Buffer {
   return Buffer.concat([Buffer.of(kind.topic), Buffer.from(name, 'utf8')])
@@ -67,6 +67,44 @@ export function groupKey(name: string): Buffer {
   return Buffer.concat([Buffer.of(kind.group), Buffer.from(name, 'utf8')])
 }
 
+/** A store of the user's own state. */
+export function storeKey(name: string): Buffer {
+  return Buffer.concat([Buffer.of(kind.store), Buffer.from(name, 'utf8')])
+}
+
+/**
+ * Spaces of the table `state` that belong to the engine; the first four bytes of a key are the number of its space. The
+ * user's stores have numbers from the counter, which never gets that high.
+ */
+export const stateSpaces = {
+  /** Ids of messages, by topic and time: see the dedupe window. */
+  messageIds: 0xffff_ff01,
+  /** Named producers. */
+  producers: 0xffff_ff02,
+  /** Prepared messages. */
+  prepared: 0xffff_ff03,
+  /** Idempotency marks. */
+  marks: 0xffff_ff04,
+  /** When idempotency marks expire. */
+  markExpiry: 0xffff_ff05,
+  /** When somebody is asked about prepared messages. */
+  preparedDue: 0xffff_ff06,
+} as const
+
+/** `state`, ids of messages: their space (u32), topic (u32, the id of its first partition), number of the row (u48). */
+export function messageIdsKey(topicId: number, row: number): Buffer {
+  const key = Buffer.allocUnsafe(14)
+  key.writeUInt32BE(stateSpaces.messageIds, 0)
+  key.writeUInt32BE(topicId, 4)
+  key.writeUIntBE(row, 8, 6)
+  return key
+}
+
+/** The number of the row in a {@link messageIdsKey}. */
+export function numberOfMessageIdsKey(key: Uint8Array): number {
+  return Buffer.from(key.buffer, key.byteOffset, key.byteLength).readUIntBE(8, 6)
+}
+
 /** Where a partition starts after trims. */
 export function partitionKey(partitionId: number): Buffer {
   return numbered(kind.partition, partitionId)
@@ -74,6 +112,9 @@ export function partitionKey(partitionId: number): Buffer {
 
 /** The next free number for partitions and groups. */
 export const counterKey: Buffer = Buffer.of(kind.counter)
+
+/** Present while messages may be handed out: it tells the next owner of the store that this one was not closed. */
+export const endKey: Buffer = Buffer.of(kind.end)
 
 /** A partition whose topic is gone and whose batches still have to be removed. */
 export function removedKey(partitionId: number): Buffer {

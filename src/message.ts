@@ -1,3 +1,5 @@
+import type { DeadLetterFacts, RedriveFacts } from './dead-letter-facts.ts'
+
 /** String metadata of a message, stored in insertion order. */
 export type Headers = Readonly<Record<string, string>>
 
@@ -16,6 +18,15 @@ export interface OutgoingMessage<V> {
    * @defaultValue by the key, with Kafka's hash; without a key a partition that sticks for a batch's worth of bytes
    */
   readonly partition?: number | undefined
+  /**
+   * Names the message, so that it is stored once however often it is sent: within the window of its topic (see
+   * {@link TopicOptions.dedupe}) a send whose id is known appends nothing, and its result is a `duplicate` with the place of
+   * the first one. Neither key nor value is compared. Handlers see it as {@link Message.id}.
+   *
+   * @defaultValue made of the place of the message; nothing is deduplicated
+   * @remarks 1 to 256 UTF-8 bytes. Semantics: NATS `Nats-Msg-Id`, SQS `MessageDeduplicationId`.
+   */
+  readonly id?: string | undefined
 }
 
 /** Where a message was stored. */
@@ -27,7 +38,7 @@ export interface SendResult {
   readonly timestamp: number
   /** The level that was reached when the send settled; `memory` where the store keeps nothing on disk. */
   readonly acks: Acks | 'memory'
-  /** Whether nothing was appended because the message was there already. Always false in this version. */
+  /** Whether nothing was appended because the message was there already: this is its place. */
   readonly duplicate: boolean
 }
 
@@ -53,8 +64,15 @@ export interface Message<V> {
   readonly key: string | undefined
   readonly value: V
   readonly headers: Headers
-  /** Unique in the store's life: made of its epoch and the message's place, also after a crash let an offset be used again. */
+  /**
+   * The id that the sender gave it; else one that is unique in the store's life: made of its epoch and the message's place,
+   * also after a crash let an offset be used again.
+   */
   readonly id: string
   /** Which attempt of the group this is, from 1; 1 for readers. */
   readonly attempt: number
+  /** Where it comes from and why, of a message in a topic of dead letters. */
+  readonly deadLetterFacts?: DeadLetterFacts | undefined
+  /** Set where it was sent back from the dead letters. */
+  readonly redriveFacts?: RedriveFacts | undefined
 }

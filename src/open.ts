@@ -1,8 +1,9 @@
 import { MessageQueue, type StoreOperations } from './client/message-queue.ts'
 import type { QueueObserver } from './client/observer.ts'
-import type { OpenOptions, QueueOptions } from './client/options.ts'
+import type { OpenOptions, QueueOptions } from './client/queue-options.ts'
 import { queueFields, type ResolvedQueueOptions } from './client/resolve.ts'
 import type { Storage } from './contracts/storage.ts'
+import { turnsAfter } from './dispatch/careful-turns.ts'
 import { EmbeddedBroker } from './embedded/embedded-broker.ts'
 import { verifyStore } from './embedded/verify.ts'
 import { EventHub } from './events.ts'
@@ -64,7 +65,8 @@ export async function openOn(
     await storage.close()
     throw error
   }
-  observer?.opened(broker, events)
+  const turns = turnsAfter(broker.ends, runtime)
+  observer?.opened(broker, events, turns)
   const store: StoreOperations = {
     stats: () => {
       const { storage: of, ...rest } = broker.stats()
@@ -77,7 +79,7 @@ export async function openOn(
     compact: () => broker.exclusive(() => storage.compact()),
     verify: () => broker.exclusive(() => verifyStore(broker, runtime)),
   }
-  return new MessageQueue({ broker, runtime, events, store, closeTimeoutMs: options.closeTimeoutMs, observer })
+  return new MessageQueue({ broker, runtime, events, store, closeTimeoutMs: options.closeTimeoutMs, turns, observer })
 }
 
 /** Defaults of {@link QueueOptions}, for those who open a queue by {@link openOn}. @internal */

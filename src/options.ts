@@ -1,4 +1,5 @@
 import { QueueError, type ErrorCode } from './errors.ts'
+import { reservedPrefix } from './reserved-headers.ts'
 
 /** What one option may be. */
 export interface Field<T> {
@@ -115,7 +116,10 @@ export function show(value: unknown): string {
 const topicName = /^(?!\.{1,2}$)[a-zA-Z0-9._-]{1,249}$/
 
 // Control characters are what it looks for.
-const groupName = /^[^\u0000-\u001f\u007f-\u009f]{1,249}$/
+const storeName = /^[^\u0000-\u001f\u007f-\u009f]{1,249}$/
+
+// As stores, but for those of the engine: reservedPrefix.
+const groupName = /^(?!lanemq\.)[^\u0000-\u001f\u007f-\u009f]{1,249}$/
 
 /** @throws `INVALID_NAME` */
 export function checkTopicName(name: unknown): asserts name is string {
@@ -124,7 +128,22 @@ export function checkTopicName(name: unknown): asserts name is string {
 
 /** @throws `INVALID_NAME` */
 export function checkGroupName(name: unknown): asserts name is string {
-  checkName('group', name, groupName, '1 to 249 characters without control characters')
+  checkName(
+    'group',
+    name,
+    groupName,
+    `1 to 249 characters without control characters, not beginning with ${reservedPrefix}`,
+  )
+}
+
+/** @throws `INVALID_NAME` */
+export function checkStoreName(name: unknown): asserts name is string {
+  checkName('store', name, storeName, '1 to 249 characters without control characters')
+}
+
+/** @throws `INVALID_NAME` */
+export function checkProducerName(name: unknown): asserts name is string {
+  checkName('producer', name, groupName, '1 to 249 characters without control characters')
 }
 
 function checkName(what: string, name: unknown, pattern: RegExp, allowed: string): void {

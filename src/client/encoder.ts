@@ -5,6 +5,7 @@ import { stringifyMany, type JsonTexts } from '../json-batch.ts'
 import type { OutgoingMessage } from '../message.ts'
 import { isObject, show } from '../options.ts'
 import { partitionOf } from '../partitioner.ts'
+import { reservedPrefix, withId } from '../reserved-headers.ts'
 import type { StandardSchema } from '../schema.ts'
 
 export interface MessageLimits {
@@ -12,6 +13,9 @@ export interface MessageLimits {
   readonly maxKeyBytes: number
   readonly maxHeadersBytes: number
 }
+
+/** Longest id, in UTF-8 bytes: so its length fits into a byte of the store. */
+const maxIdBytes = 256
 
 /** Bytes of messages without a key that go to one partition before the next one has its turn. */
 const stickyBytes = 131_072
@@ -53,7 +57,9 @@ export class MessageEncoder<V> {
     const value = this.#encodeValue(this.#schema ? this.#validated(message.value) : message.value)
     this.#checkEncoded(value)
     const end = value.length
-    return { partition: this.#partition(message.partition, key, end), key, value, start: 0, end, headers }
+    const partition = this.#partition(message.partition, key, end)
+    if (message.id === undefined) return { partition, key, value, start: 0, end, headers, id: undefined }
+    return { partition, key, value, start: 0, end, headers: withId(headers, message.id), id: message.id }
   }
 
   /** As {@link MessageEncoder.encode}, for many; all are checked before any is returned. */
@@ -75,17 +81,20 @@ export class MessageEncoder<V> {
     const end = texts.endAt(index)
     const length = end - start
     if (length * 3 > this.#limits.maxValueBytes) this.#checkSize(Buffer.byteLength(value.substring(start, end)))
-    return { partition: this.#partition(message.partition, key, length), key, value, start, end, headers }
+    const partition = this.#partition(message.partition, key, length)
+    if (message.id === undefined) return { partition, key, value, start, end, headers, id: undefined }
+    return { partition, key, value, start, end, headers: withId(headers, message.id), id: message.id }
   }
 
   #checkFields(message: OutgoingMessage<V>): void {
-    if (!isObject(message)) throw this.#refuse('message', message, '{ key, value, headers, partition }')
+    if (!isObject(message)) throw this.#refuse('message', message, '{ key, value, headers, partition, id }')
     for (const name in message) {
-      if (name === 'key' || name === 'value' || name === 'headers' || name === 'partition') continue
+      if (name === 'key' || name === 'value' || name === 'headers' || name === 'partition' || name === 'id') continue
       const value = (message as Record<string, unknown>)[name]
-      throw this.#refuse(name, value, 'key, value, headers or partition', 'is unknown')
+      throw this.#refuse(name, value, 'key, value, headers, partition or id', 'is unknown')
     }
     if (message.key !== undefined) this.#checkKey(message.key)
+    if (message.id !== undefined) this.#checkId(message.id)
   }
 
   #partition(given: number | undefined, key: string | undefined, bytes: number): number {
@@ -112,6 +121,11 @@ export class MessageEncoder<V> {
     if (!key.isWellFormed()) throw this.#refuse('key', key, 'text without lone surrogates')
   }
 
+  #checkId(id: unknown): void {
+    const isText = typeof id === 'string' && id !== '' && id.isWellFormed() && Buffer.byteLength(id) <= maxIdBytes
+    if (!isText) throw this.#refuse('id', id, `text of 1 to ${maxIdBytes} bytes`)
+  }
+
   #encodeHeaders(headers: unknown): string | undefined {
     if (headers === undefined) return undefined
     if (!isObject(headers)) throw this.#refuse('headers', headers, 'an object of strings')
@@ -119,6 +133,10 @@ export class MessageEncoder<V> {
     for (const name of Object.keys(headers)) {
       some = true
       if (typeof headers[name] !== 'string') throw this.#refuse(`headers.${name}`, headers[name], 'a string')
+      if (name.startsWith(reservedPrefix)) {
+        const allowed = `names that do not begin with ${reservedPrefix}`
+        throw this.#refuse(`headers.${name}`, headers[name], allowed, 'is reserved')
+      }
     }
     if (!some) return undefined
     const text = JSON.stringify(headers)

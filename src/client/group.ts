@@ -2,7 +2,8 @@ import type { Broker, GroupPosition, StartPosition } from '../contracts/broker.t
 import type { Runtime } from '../runtime/runtime.ts'
 import { lagOf, type Lag } from './lag.ts'
 import { checkStartPosition } from './resolve.ts'
-import type { Subscription } from './subscription.ts'
+import type { BlockedKey, ParkedKey } from '../dispatch/retries.ts'
+import { listLimit, type KeyListOptions, type Subscription } from './subscription.ts'
 
 /** A consumer group, whether it has members or not. */
 export class Group {
@@ -48,6 +49,31 @@ export class Group {
   /** Undoes {@link Group.pause}. */
   resume(): void {
     for (const subscription of this.#subscriptions()) subscription.resume()
+  }
+
+  /** Parked keys of the subscriptions that the group has now; see {@link Subscription.parkedKeys}. */
+  parkedKeys(options?: KeyListOptions): ParkedKey[] {
+    return this.#list(listLimit(options, 'parkedKeys'), (subscription, limit) => subscription.parkedKeys({ limit }))
+  }
+
+  /** Keys that wait for a retry in the subscriptions that the group has now; see {@link Subscription.blockedKeys}. */
+  blockedKeys(options?: KeyListOptions): BlockedKey[] {
+    return this.#list(listLimit(options, 'blockedKeys'), (subscription, limit) => subscription.blockedKeys({ limit }))
+  }
+
+  /** Lets a key, or all of them, go on in every subscription that the group has now; see {@link Subscription.release}. */
+  release(key?: string): number {
+    let count = 0
+    for (const subscription of this.#subscriptions()) if (subscription.isOpen) count += subscription.release(key)
+    return count
+  }
+
+  #list<T>(limit: number, of: (subscription: Subscription, limit: number) => T[]): T[] {
+    const found: T[] = []
+    for (const subscription of this.#subscriptions()) {
+      if (found.length < limit) found.push(...of(subscription, limit - found.length))
+    }
+    return found
   }
 
   /** Forgets the group and its progress for good. @throws `GROUP_CONFLICT` while it has members */

@@ -1,16 +1,24 @@
-import { bytes, json, resolveCodec, type Codec } from '../codec.ts'
-import type { Broker, BrokerTopic, TopicSettings } from '../contracts/broker.ts'
-import type { DispatchHandler, LeftRunning } from '../dispatch/deliveries.ts'
+import { json, resolveCodec, type Codec } from '../codec.ts'
+import type { Broker, TopicSettings } from '../contracts/broker.ts'
+import type { Environment } from '../contracts/environment.ts'
+import type { CarefulTurns } from '../dispatch/careful-turns.ts'
+import type { LeftRunning } from '../dispatch/delivered-entry.ts'
+import type { DispatchHandler } from '../dispatch/deliveries.ts'
 import { Dispatcher } from '../dispatch/dispatcher.ts'
 import { QueueError } from '../errors.ts'
 import type { EventHub, QueueEventName, QueueEvents } from '../events.ts'
-import { checkGroupName, checkTopicName, integer, invalid, resolveOptions } from '../options.ts'
+import { checkGroupName, checkStoreName, checkTopicName, integer, invalid, resolveOptions } from '../options.ts'
 import type { Runtime } from '../runtime/runtime.ts'
 import { AckQueue } from './ack-queue.ts'
 import { Group } from './group.ts'
+import { IdempotentSubscriptions } from './idempotent-subscription.ts'
 import type { QueueObserver } from './observer.ts'
 import type { SubscribeOptions, TopicOptions } from './options.ts'
+import { Preparation } from './preparation.ts'
+import { Producer } from './producer.ts'
+import { resolveProducerOptions, type ProducerOptions } from './producer-options.ts'
 import { resolveSubscribeOptions, resolveTopicOptions } from './resolve.ts'
+import { resolveStoreOptions, StateStore, type StoreOptions } from './state-store.ts'
 import { StatsTaker, type QueueStats, type StoreStats } from './stats.ts'
 import { PullSubscription, Subscription, type CloseReport, type MessageStream } from './subscription.ts'
 import {
@@ -20,6 +28,8 @@ import {
   type MessageHandler,
   type SingleSubscribeOptions,
 } from './topic.ts'
+import { ownCodecOf, TopicCodecs } from './topic-codecs.ts'
+import { runTransaction, type Transaction, type TransactionOptions, type TransactionResult } from './transaction.ts'
 
 /** What {@link MessageQueue.verify} found. */
 export interface VerifyReport {
@@ -46,6 +56,7 @@ export interface QueueParts {
   readonly events: EventHub
   readonly store: StoreOperations
   readonly closeTimeoutMs: number
+  readonly turns: CarefulTurns | undefined
   readonly observer?: QueueObserver | undefined
 }
 
@@ -54,13 +65,17 @@ export class MessageQueue {
   readonly #parts: QueueParts
   readonly #broker: Broker
   readonly #subscriptions = new Map<Subscription, Dispatcher>()
+  readonly #producers = new Set<Producer>()
+  readonly #codecs = new TopicCodecs()
   readonly #stats: StatsTaker
+  readonly #idempotent: IdempotentSubscriptions
   #closing: Promise<CloseReport> | undefined
 
   /** @internal */
   constructor(parts: QueueParts) {
     this.#parts = parts
     this.#broker = parts.broker
+    this.#idempotent = new IdempotentSubscriptions(parts.broker)
     this.#stats = new StatsTaker(parts.runtime)
     this.#stats.begin(parts.broker)
   }
@@ -78,18 +93,27 @@ export class MessageQueue {
     checkTopicName(name)
     const resolved = await resolveTopicOptions<V>(options)
     const existing = this.#broker.topic(name)
-    const codec = resolved.codec ?? (existing ? await codecOf(existing) : json)
+    const codec = resolved.codec ?? (existing ? await ownCodecOf(name, existing.settings.contentType) : json)
     const wanted: Partial<TopicSettings> = {
       contentType: codec.contentType,
       text: codec.format === 'text',
       ...(resolved.partitions === undefined ? {} : { partitions: resolved.partitions }),
     }
-    const { retention } = resolved
-    const created = existing ? wanted : { ...wanted, ...(retention ? { retention: complete(retention) } : {}) }
+    const changeable: Partial<TopicSettings> = {
+      ...(resolved.retention ? { retention: complete(resolved.retention) } : {}),
+      ...(resolved.dedupe === undefined ? {} : { dedupe: resolved.dedupe }),
+    }
+    const created = existing ? wanted : { ...wanted, ...changeable }
     const topic = await this.#broker.createTopic(name, created)
-    if (existing && retention) await topic.configure({ ...topic.settings, retention: complete(retention) })
+    if (existing && Object.keys(changeable).length > 0) await topic.configure({ ...topic.settings, ...changeable })
+    this.#codecs.opened(name, codec)
     this.#parts.observer?.topic(name, codec)
     return new Topic<V>(topic, codec, resolved, { subscribe: (...given) => this.#subscribe(...given) })
+  }
+
+  /** What lies beneath, for what is built into the same environment. @internal */
+  get environment(): Environment {
+    return { broker: this.#broker, runtime: this.#parts.runtime }
   }
 
   /** Names of all topics. */
@@ -115,7 +139,7 @@ export class MessageQueue {
     topics: readonly Topic<V>[],
     group: string,
     handler: MessageHandler<V>,
-    options?: SingleSubscribeOptions,
+    options?: SingleSubscribeOptions<V>,
   ): Promise<Subscription>
   subscribe<V>(
     topics: readonly Topic<V>[],
@@ -123,12 +147,16 @@ export class MessageQueue {
     handler: BatchHandler<V>,
     options: BatchSubscribeOptions,
   ): Promise<Subscription>
-  subscribe<V>(topics: readonly Topic<V>[], group: string, options?: SingleSubscribeOptions): Promise<MessageStream<V>>
   subscribe<V>(
     topics: readonly Topic<V>[],
     group: string,
-    handlerOrOptions?: MessageHandler<V> | BatchHandler<V> | SubscribeOptions,
-    options?: SubscribeOptions,
+    options?: SingleSubscribeOptions<V>,
+  ): Promise<MessageStream<V>>
+  subscribe<V>(
+    topics: readonly Topic<V>[],
+    group: string,
+    handlerOrOptions?: MessageHandler<V> | BatchHandler<V> | SubscribeOptions<V>,
+    options?: SubscribeOptions<V>,
   ): Promise<Subscription> {
     const hasHandler = typeof handlerOrOptions === 'function'
     const handler = hasHandler ? handlerOrOptions : undefined
@@ -146,6 +174,74 @@ export class MessageQueue {
   /** Names of all groups. */
   groups(): string[] {
     return this.#broker.groups().map(({ name }) => name)
+  }
+
+  /**
+   * A store of state in the same environment as the log; created when there is none of that name.
+   *
+   * `V` is the type of its values; nothing checks it.
+   *
+   * @throws `INVALID_NAME`, `INVALID_OPTION`, `CLOSED`; `UNSUPPORTED` where the broker keeps no state
+   */
+  async store<V = unknown>(name: string, options?: StoreOptions<V>): Promise<StateStore<V>> {
+    this.#assertOpen()
+    checkStoreName(name)
+    const { codec } = resolveStoreOptions(options)
+    const resolved = (codec === undefined ? json : await resolveCodec(codec as Codec<never>)) as Codec<V>
+    this.#assertOpen()
+    const { state } = this.#broker
+    if (!state) throw new QueueError('UNSUPPORTED', 'this broker keeps no state beside the log', { store: name })
+    const space = state.space(name)
+    await this.#broker.flush()
+    return new StateStore(this.#broker, state, space, resolved, () => this.#assertOpen())
+  }
+
+  /** Names of all stores of state. */
+  stores(): string[] {
+    return (this.#broker.state?.spaces() ?? []).map(({ name }) => name)
+  }
+
+  /**
+   * Commits sends to any topics and writes of state together: after a crash all of it is there, or nothing.
+   *
+   * The callback collects, and what it collected takes effect after it has returned; when it throws nothing does. It may
+   * take its time: nothing is locked meanwhile. What it reads in stores must still hold at the commit, else it runs again,
+   * up to `attempts` times, or the transaction is rejected with `CONFLICT`.
+   *
+   * @returns what the callback returned, and where the messages went; settles when all of it is on disk
+   * @throws what the callback threw; `CONFLICT`; `TRANSACTION_NESTED` inside of another one's callback; as {@link Topic.send}
+   */
+  transaction<R>(
+    callback: (transaction: Transaction) => R | PromiseLike<R>,
+    options?: TransactionOptions,
+  ): Promise<TransactionResult<Awaited<R>>> {
+    if (this.#closing) return Promise.reject(new QueueError('CLOSED', 'the queue is closed'))
+    return runTransaction(this.#broker, callback, options)
+  }
+
+  /**
+   * A producer, whose sends can be confirmed together. With a name it fences whoever had the name before; its new epoch is
+   * on disk when this resolves, and its checker begins to be asked about what is prepared under the name.
+   *
+   * @throws `INVALID_NAME`, `INVALID_OPTION`, `CLOSED`; `UNSUPPORTED` for a name where the broker knows none
+   */
+  async producer(options?: ProducerOptions): Promise<Producer> {
+    this.#assertOpen()
+    const resolved = resolveProducerOptions(options)
+    const { broker, runtime, events } = this.#parts
+    const { prepared } = broker
+    const { name } = resolved
+    if (name !== undefined && !broker.producers) {
+      throw new QueueError('UNSUPPORTED', 'this broker knows no names of producers', { producer: name })
+    }
+    const session = name === undefined ? undefined : await broker.producers!.open(name)
+    const onClosed = (closed: Producer): void => void this.#producers.delete(closed)
+    this.#assertOpen()
+    const parts = prepared && { prepared, runtime, events, codecs: this.#codecs }
+    const preparation = parts && session && new Preparation(session, parts, resolved.prepare)
+    const producer = new Producer({ broker, runtime, onClosed, preparation }, resolved, session)
+    this.#producers.add(producer)
+    return producer
   }
 
   /** Settles when everything sent before is on disk. @throws `STORE_FAILED` */
@@ -215,10 +311,13 @@ export class MessageQueue {
   }
 
   async #close(timeoutMs: number): Promise<CloseReport> {
+    for (const producer of this.#producers) producer.endChecks()
     const reports = await Promise.all(
       [...this.#subscriptions.keys()].map((subscription) => subscription.close({ timeoutMs })),
     )
+    for (const producer of this.#producers) producer.abandon(new QueueError('CLOSED', 'the queue is closed'))
     const left: LeftRunning[] = reports.flatMap((report) => report.left)
+    this.#parts.turns?.close()
     await this.#broker.close()
     this.#parts.events.clear()
     return { left }
@@ -235,7 +334,8 @@ export class MessageQueue {
     if (!Array.isArray(topics) || topics.length === 0 || !topics.every((topic) => topic instanceof Topic)) {
       throw invalid('subscribe', 'topics', topics, 'a non-empty array of topics')
     }
-    const { from, signal, dispatch } = resolveSubscribeOptions(group, options)
+    const { effects } = this.#broker.capabilities
+    const { from, signal, dispatch, idempotency } = resolveSubscribeOptions(group, options, effects)
     if (handler === undefined && dispatch.batch)
       throw invalid('subscribe', 'batch', dispatch.batch, 'only set together with a handler')
     if (signal?.aborted)
@@ -245,13 +345,16 @@ export class MessageQueue {
     let subscription: Subscription | undefined
     const ended = (): void => {
       // It can't go on: its partitions go to others as soon as nothing of it runs.
-      acks?.close()
+      acks?.closeAll()
       void subscription?.close({ timeoutMs: 0 }).catch(() => {})
     }
     const given = (handler ?? acks!.handle) as DispatchHandler
-    const { broker, runtime, events, closeTimeoutMs, observer } = this.#parts
+    const { broker, runtime, events, closeTimeoutMs, turns, observer } = this.#parts
     const called = observer?.handler(dispatch, consumed, given) ?? given
-    const dispatcher = new Dispatcher(dispatch, runtime, events, consumed, called, ended)
+    const host = { group, consumed, runtime, events, handler: called, retry: dispatch.retry }
+    const marks = idempotency && this.#idempotent.handler({ ...host, settings: idempotency })
+    const handle = marks?.handle ?? called
+    const dispatcher = new Dispatcher(dispatch, runtime, events, consumed, handle, broker, ended, turns)
     const membership = await broker.join({
       group,
       topics: consumed.map(({ topic }) => topic),
@@ -259,9 +362,11 @@ export class MessageQueue {
       listener: dispatcher,
     })
     dispatcher.membership = membership
+    marks?.start((isHeld) => dispatcher.pauses.hold(isHeld))
     const abort = (): void => void subscription?.close().catch(() => {})
     const onClosed = (): void => {
       signal?.removeEventListener('abort', abort)
+      marks?.close()
       this.#subscriptions.delete(subscription!)
     }
     const context = { broker, runtime, dispatcher, membership, closeTimeoutMs, onClosed, acks }
@@ -276,19 +381,6 @@ export class MessageQueue {
   #assertOpen(): void {
     if (this.#closing) throw new QueueError('CLOSED', 'the queue is closed')
   }
-}
-
-/** The codec of a topic that was opened without naming one. */
-async function codecOf({ name, settings }: BrokerTopic): Promise<Codec<unknown>> {
-  if (settings.contentType === json.contentType) return json
-  if (settings.contentType === bytes.contentType) return bytes as Codec<unknown>
-  const msgpack = await resolveCodec('msgpack')
-  if (settings.contentType === msgpack.contentType) return msgpack
-  throw new QueueError('INVALID_OPTION', `topic ${name} holds ${settings.contentType}: pass its codec`, {
-    option: 'codec',
-    topic: name,
-    allowed: `the codec of ${settings.contentType}`,
-  })
 }
 
 function complete(retention: Partial<TopicSettings['retention']>): TopicSettings['retention'] {

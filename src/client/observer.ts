@@ -1,7 +1,8 @@
 import type { Codec } from '../codec.ts'
 import type { Broker } from '../contracts/broker.ts'
+import type { CarefulTurns } from '../dispatch/careful-turns.ts'
 import type { DispatchHandler } from '../dispatch/deliveries.ts'
-import type { DispatcherSettings } from '../dispatch/dispatcher.ts'
+import type { DispatcherSettings } from '../dispatch/settings.ts'
 import type { ConsumedTopic } from '../dispatch/partition-intake.ts'
 import type { EventHub } from '../events.ts'
 
@@ -13,7 +14,7 @@ import type { EventHub } from '../events.ts'
  */
 export interface QueueObserver {
   /** The queue is about to be made of these. */
-  opened(broker: Broker, events: EventHub): void
+  opened(broker: Broker, events: EventHub, turns: CarefulTurns | undefined): void
   /** A topic was opened with a codec. */
   topic(name: string, codec: Codec<unknown>): void
   /** A subscription begins, its member joins the group next: returns the handler to call instead. */

@@ -1,11 +1,16 @@
 import { resolveCodec, type Codec } from '../codec.ts'
-import type { RetentionSettings, StartPosition } from '../contracts/broker.ts'
-import type { DispatcherSettings } from '../dispatch/dispatcher.ts'
+import type { DedupeSettings, RetentionSettings, StartPosition } from '../contracts/broker.ts'
+import type { IdempotencyStore } from '../contracts/idempotency-store.ts'
+import { defaultBackoff, type Backoff } from '../dispatch/retry-policy.ts'
+import type { DispatcherSettings } from '../dispatch/settings.ts'
+import { QueueError } from '../errors.ts'
+import type { TimeLimitSettings } from '../dispatch/time-limit.ts'
 import {
   abortSignal,
   checkGroupName,
   custom,
   decimal,
+  flagged,
   integer,
   integerOrInfinity,
   invalid,
@@ -18,11 +23,14 @@ import {
 import type {
   BackoffOptions,
   BatchOptions,
-  QueueOptions,
+  DedupeOptions,
+  IdempotencyOptions,
   RetentionOptions,
   SubscribeOptions,
   TopicOptions,
 } from './options.ts'
+import type { QueueOptions } from './queue-options.ts'
+import type { IdempotencySettings } from './idempotent-handler.ts'
 
 const dayMs = 86_400_000
 
@@ -34,6 +42,7 @@ export const queueFields: { readonly [N in keyof QueueOptions]-?: Field<QueueOpt
   tailBytes: integer(65_536, 2 ** 32, 16 * 2 ** 20),
   retentionCheckMs: integer(10, dayMs, 10_000),
   closeTimeoutMs: integer(0, dayMs, 30_000),
+  countCrashes: flagged(true),
 }
 
 export type ResolvedQueueOptions = Required<QueueOptions>
@@ -42,6 +51,7 @@ export interface ResolvedTopicOptions<V> {
   readonly partitions: number | undefined
   readonly codec: Codec<unknown> | undefined
   readonly retention: Partial<RetentionSettings> | undefined
+  readonly dedupe: DedupeSettings | false | undefined
   readonly maxValueBytes: number
   readonly maxKeyBytes: number
   readonly maxHeadersBytes: number
@@ -60,6 +70,7 @@ const topicFields = {
   partitions: integer(1, 4096),
   codec: custom<never>("'json', 'bytes', 'msgpack' or a codec", () => true),
   retention: custom<RetentionOptions>('an object', isObject),
+  dedupe: custom<DedupeOptions | false>('an object, or false', (value) => value === false || isObject(value)),
   maxValueBytes: integer(1, 64 * 2 ** 20, 2 ** 20),
   maxKeyBytes: integer(1, 65_536, 1024),
   maxHeadersBytes: integer(2, 2 ** 20, 16_384),
@@ -76,7 +87,13 @@ export async function resolveTopicOptions<V>(given: TopicOptions<V> | undefined)
     partitions: resolved.partitions,
     codec: given?.codec === undefined ? undefined : await resolveCodec(given.codec as Codec<never>),
     retention: resolved.retention && resolveRetention(resolved.retention),
+    dedupe: resolved.dedupe && resolveDedupe(resolved.dedupe),
   }
+}
+
+export function resolveDedupe(given: DedupeOptions): DedupeSettings {
+  const fields = { maxCount: integer(1, 10_000_000, 100_000), maxAgeMs: integerOrInfinity(1, 120_000) }
+  return resolveOptions<DedupeOptions>(given, fields, 'dedupe') as DedupeSettings
 }
 
 export function resolveRetention(given: RetentionOptions): Partial<RetentionSettings> {
@@ -124,6 +141,7 @@ export interface ResolvedSubscribeOptions {
   readonly from: StartPosition | undefined
   readonly signal: AbortSignal | undefined
   readonly dispatch: DispatcherSettings
+  readonly idempotency: IdempotencySettings | undefined
 }
 
 const subscribeFields = {
@@ -131,8 +149,16 @@ const subscribeFields = {
   ordering: oneOf(['key', 'partition', 'unordered'] as const, 'key'),
   concurrency: integer(1, 100_000, 16),
   attempts: integerOrInfinity(1, 10),
-  backoff: custom<BackoffOptions>('an object', isObject),
+  onExhausted: oneOf(['dead-letter', 'park-key', 'stop', 'skip'] as const),
+  backoff: custom<NonNullable<SubscribeOptions['backoff']>>(
+    'an object, an array of delays or a function',
+    (value) => isObject(value) || Array.isArray(value) || typeof value === 'function',
+  ),
+  retryable: custom<(error: unknown) => boolean>('a function', (value) => typeof value === 'function'),
+  handlerTimeoutMs: integer(1, dayMs),
+  onTimeout: oneOf(['wait', 'abandon'] as const),
   batch: custom<BatchOptions>('an object', isObject),
+  idempotency: custom<IdempotencyOptions>('an object', isObject),
   onGap: oneOf(['error', 'skip'] as const, 'error'),
   maxBufferedMessages: integer(1, 10_000_000, 10_000),
   maxBufferedBytes: integer(65_536, 2 ** 32, 32 * 2 ** 20),
@@ -140,39 +166,120 @@ const subscribeFields = {
   signal: abortSignal(),
 }
 
-export function resolveSubscribeOptions(group: string, given: SubscribeOptions | undefined): ResolvedSubscribeOptions {
+/** `canMove` says whether the broker can have messages moved to dead letters. */
+export function resolveSubscribeOptions(
+  group: string,
+  given: SubscribeOptions | undefined,
+  canMove = true,
+): ResolvedSubscribeOptions {
   const where = 'subscribe'
   const resolved = resolveOptions<SubscribeOptions>(given, subscribeFields, where) as Required<SubscribeOptions>
-  const { from, signal, attempts, backoff, batch, ...rest } = resolved
+  const {
+    from,
+    signal,
+    attempts,
+    onExhausted: chosen,
+    backoff,
+    retryable,
+    handlerTimeoutMs,
+    onTimeout,
+    batch,
+    idempotency,
+    ...rest
+  } = resolved
+  if (batch !== undefined && idempotency !== undefined)
+    throw invalid(where, 'idempotency', idempotency, 'only set without batch')
+  const onExhausted = chosen ?? (canMove ? 'dead-letter' : 'park-key')
+  if (onExhausted === 'dead-letter' && !canMove)
+    throw new QueueError('UNSUPPORTED', `${where}: this broker moves no messages to dead letters`, { group })
   return {
     from,
     signal,
+    idempotency: idempotency && resolveIdempotency(idempotency),
     dispatch: {
       ...rest,
       group,
-      retry: { attempts, ...resolveBackoff(backoff) },
+      retry: { attempts, onExhausted, backoff: resolveBackoff(backoff), retryable },
+      timeLimit: resolveTimeLimit(handlerTimeoutMs, onTimeout),
       batch: batch && resolveBatch(batch),
     },
   }
 }
 
+const delays = `a number from 0 to ${dayMs}, a non-empty array of at most 1000 of them, or a function`
+
 const backoffFields = {
-  type: oneOf(['fixed', 'exponential'] as const, 'exponential'),
-  delayMs: decimal(0, dayMs, 100),
+  type: oneOf(['fixed', 'exponential'] as const),
+  delayMs: custom<Backoff['delayMs']>(delays, isDelay, defaultBackoff.delayMs),
   maxDelayMs: decimal(0, dayMs),
-  jitter: decimal(0, 1, 0.2),
+  jitter: decimal(0, 1, defaultBackoff.jitter),
 }
 
-function resolveBackoff(given: BackoffOptions | undefined): Required<BackoffOptions> {
+function isDelay(value: unknown): boolean {
+  if (typeof value === 'function') return true
+  const isWait = (one: unknown): boolean => typeof one === 'number' && one >= 0 && one <= dayMs
+  // Holes of an array are seen by `from` only.
+  return Array.isArray(value)
+    ? value.length > 0 && value.length <= 1_000 && Array.from(value).every(isWait)
+    : isWait(value)
+}
+
+/** Never holds an array of the caller's, who may change it. */
+function resolveBackoff(given: SubscribeOptions['backoff']): Backoff {
   const where = 'subscribe.backoff'
-  const resolved = resolveOptions<BackoffOptions>(given, backoffFields, where) as Required<BackoffOptions>
-  const maxDelayMs = resolved.maxDelayMs ?? Math.max(30_000, resolved.delayMs)
-  if (maxDelayMs < resolved.delayMs)
-    throw invalid(where, 'maxDelayMs', maxDelayMs, `at least delayMs (${resolved.delayMs})`)
-  return { ...resolved, maxDelayMs }
+  // What is given alone is exact.
+  const options = Array.isArray(given) || typeof given === 'function' ? { delayMs: given, jitter: 0 } : given
+  const resolved = resolveOptions<BackoffOptions>(options, backoffFields, where) as Omit<Backoff, 'type'> & {
+    readonly type?: Backoff['type']
+    readonly maxDelayMs?: number
+  }
+  const { delayMs, jitter, type } = resolved
+  if (type !== undefined && typeof delayMs !== 'number')
+    throw invalid(where, 'type', type, 'only set where delayMs is a number')
+  const longest = typeof delayMs === 'function' ? 0 : Math.max(...[delayMs].flat())
+  const maxDelayMs = resolved.maxDelayMs ?? (typeof delayMs === 'function' ? dayMs : Math.max(30_000, longest))
+  if (maxDelayMs < longest) throw invalid(where, 'maxDelayMs', maxDelayMs, `at least delayMs (${longest})`)
+  return {
+    type: type ?? defaultBackoff.type,
+    delayMs: Array.isArray(delayMs) ? [...delayMs] : delayMs,
+    maxDelayMs,
+    jitter,
+  }
+}
+
+function resolveTimeLimit(
+  limitMs: number | undefined,
+  onTimeout: 'wait' | 'abandon' | undefined,
+): TimeLimitSettings | undefined {
+  if (limitMs !== undefined) return { limitMs, onTimeout: onTimeout ?? 'wait' }
+  if (onTimeout === undefined) return undefined
+  throw invalid('subscribe', 'onTimeout', onTimeout, 'only set together with handlerTimeoutMs')
 }
 
 function resolveBatch(given: BatchOptions): Required<BatchOptions> {
   const fields = { max: required(integer(1, 100_000)), maxWaitMs: integer(0, 3_600_000, 0) }
   return resolveOptions<BatchOptions>(given, fields, 'subscribe.batch') as Required<BatchOptions>
+}
+
+const storeCalls = ['begin', 'renew', 'complete', 'fail', 'release', 'sweep', 'close']
+
+function isIdempotencyStore(value: unknown): boolean {
+  if (!isObject(value) || !isObject(value['capabilities']) || typeof value['maxResultBytes'] !== 'number') return false
+  return storeCalls.every((name) => typeof value[name] === 'function')
+}
+
+const isFunction = (value: unknown): boolean => typeof value === 'function'
+
+const idempotencyFields = {
+  store: required(
+    custom<IdempotencyStore>('an idempotency store, as lanemq/idempotency opens them', isIdempotencyStore),
+  ),
+  key: custom<never>('a function', isFunction),
+  ttlMs: integerOrInfinity(1, 7 * dayMs),
+  leaseMs: integer(100, dayMs, 30_000),
+  fingerprint: custom<never>('a function', isFunction),
+}
+
+function resolveIdempotency(given: IdempotencyOptions): IdempotencySettings {
+  return resolveOptions<IdempotencyOptions>(given, idempotencyFields, 'subscribe.idempotency') as IdempotencySettings
 }

@@ -21,15 +21,19 @@ export interface SubscriptionStats {
   /** Handlers that run. */
   readonly running: number
   readonly concurrency: number
-  /** Keys with a message that runs, waits for its turn or a retry, or is stopped. */
+  /** Keys with a message that runs, waits for its turn or a retry, or is parked. */
   readonly lanes: number
   /** Messages held in memory ahead of their turn, and the bytes of the batches they keep alive. */
   readonly buffered: number
   readonly bufferedBytes: number
   /** Messages of busy keys of which only the offset is held. */
   readonly deferred: number
-  /** Keys that were stopped after their last attempt. */
-  readonly stoppedKeys: number
+  /** Keys that were parked after their last attempt. */
+  readonly parkedKeys: number
+  /** Messages that were skipped after their last attempt, since it was opened. */
+  readonly skipped: number
+  /** Messages that were moved to the dead letters, since it was opened. */
+  readonly deadLettered: number
   /** Handler calls that ended well, and that failed, since it was opened. */
   readonly handled: number
   readonly failed: number
@@ -127,7 +131,9 @@ function subscriptionStats(dispatcher: Dispatcher): Omit<SubscriptionStats, 'han
     buffered: lanes.buffered,
     bufferedBytes: lanes.bufferedBytes,
     deferred: lanes.deferred,
-    stoppedKeys: dispatcher.retries.stoppedCount,
+    parkedKeys: dispatcher.retries.parkedCount,
+    skipped: dispatcher.retries.skipped,
+    deadLettered: dispatcher.deadLettering.moved,
     handled: dispatcher.handled,
     failed: dispatcher.retries.failed,
     latency: dispatcher.latency.summary(),

@@ -1,12 +1,13 @@
 import type { Broker, GroupPosition, Membership, StartPosition } from '../contracts/broker.ts'
-import type { LeftRunning } from '../dispatch/deliveries.ts'
+import type { LeftRunning } from '../dispatch/delivered-entry.ts'
 import type { Dispatcher } from '../dispatch/dispatcher.ts'
-import type { StoppedKey } from '../dispatch/retries.ts'
+import type { BlockedKey, ParkedKey } from '../dispatch/retries.ts'
 import { QueueError } from '../errors.ts'
 import { custom, flagged, integer, invalid, resolveOptions } from '../options.ts'
 import type { Runtime } from '../runtime/runtime.ts'
 import { lagOf, type Lag } from './lag.ts'
 import type { AckQueue, PulledMessage } from './ack-queue.ts'
+import { resolveCancelTarget, type CancelTarget } from './cancel-target.ts'
 import { checkStartPosition } from './resolve.ts'
 
 /** What {@link Subscription.pause} and {@link Subscription.resume} apply to: everything, a partition, or a key. */
@@ -42,6 +43,17 @@ export interface CloseOptions {
    * @defaultValue `false`
    */
   readonly abandon?: boolean
+}
+
+/** Options of {@link Subscription.parkedKeys} and {@link Subscription.blockedKeys}. */
+export interface KeyListOptions {
+  /**
+   * How many keys to list at most.
+   *
+   * @defaultValue `1_000`
+   * @remarks Range: 1 to 1_000_000.
+   */
+  readonly limit?: number
 }
 
 /** What a subscription left when it was closed. */
@@ -136,7 +148,7 @@ export class Subscription {
 
   /**
    * Resolves as soon as nothing runs, nothing could be handed out now, and everything finished is durable. Messages that
-   * wait for a retry, are stopped or are paused don't count.
+   * wait for a retry, are parked or are paused don't count.
    *
    * @throws what {@link Subscription.failure} says, when it ended by itself
    */
@@ -147,7 +159,7 @@ export class Subscription {
 
   /**
    * Resolves when every message that is in the log now is finished in the partitions of this member, retries included; or
-   * at the deadline; or when all that is left belongs to stopped keys. Goes on consuming meanwhile and afterwards.
+   * at the deadline; or when all that is left belongs to parked keys. Goes on consuming meanwhile and afterwards.
    *
    * @param options - `timeoutMs`: 0 to 86_400_000, 30_000 when left out
    */
@@ -171,7 +183,7 @@ export class Subscription {
     const isOver = (): boolean => {
       if (this.failure || this.#isClosed || targets.every(({ assignment, end }) => assignment.finished.position >= end))
         return true
-      return this.#dispatcher.isIdle && this.#dispatcher.retries.onlyStopped
+      return this.#dispatcher.isIdle && this.#dispatcher.retries.onlyParked
     }
     await this.#byDeadline(timeoutMs!, isOver)
     if (this.failure && this.failure.code !== 'CLOSED') throw this.failure
@@ -185,15 +197,40 @@ export class Subscription {
     return lagOf(mine, this.#context.runtime.now())
   }
 
-  /** Keys that hand out nothing more because a message used up its attempts. */
-  stopped(): StoppedKey[] {
-    return this.#dispatcher.retries.stopped()
+  /** Keys that hand out nothing more because a message of theirs is not tried again, in the order they were parked. */
+  parkedKeys(options?: KeyListOptions): ParkedKey[] {
+    return this.#dispatcher.retries.parkedKeys(listLimit(options, 'parkedKeys'))
   }
 
-  /** Tries the stopped message of a key again (of every key when none is given), with a full set of attempts. Returns how many. */
-  retry(key?: string): number {
+  /** Keys that wait for the next attempt of a message, those that failed first before the others. */
+  blockedKeys(options?: KeyListOptions): BlockedKey[] {
+    return this.#dispatcher.retries.blockedKeys(listLimit(options, 'blockedKeys'))
+  }
+
+  /**
+   * Lets a key go on at once (every key when none is given): a parked one with a full set of attempts, one that waits for
+   * its retry without waiting longer. What was released stays so over a restart. Returns how many keys that were.
+   */
+  release(key?: string): number {
     this.#assertOpen()
-    return this.#dispatcher.retries.restart(key)
+    return this.#dispatcher.retries.release(key)
+  }
+
+  /**
+   * Aborts the signal of the handler calls that run now with such a message, with `CANCELLED`; returns how many. What comes
+   * of it is the handler's decision: when it throws, the attempt counts as failed; when it returns, the message is finished.
+   * A message that waits is not concerned, nor one whose handler has returned.
+   *
+   * @param reason - becomes the `cause` of the error that the signal carries
+   * @throws `INVALID_OPTION`
+   */
+  cancel(target: CancelTarget, reason?: unknown): number {
+    const { matches, facts, text } = resolveCancelTarget(target)
+    const message = `the handler call with ${text} in group ${this.group} was cancelled`
+    return this.#dispatcher.deliveries.cancel(
+      matches,
+      new QueueError('CANCELLED', message, { group: this.group, ...facts, cause: reason }),
+    )
   }
 
   /**
@@ -221,9 +258,9 @@ export class Subscription {
   async #close(timeoutMs: number, abandon: boolean): Promise<CloseReport> {
     const dispatcher = this.#dispatcher
     dispatcher.stop()
-    this.#context.acks?.close()
+    this.#context.acks?.closeAll()
     await this.#byDeadline(timeoutMs, () => dispatcher.running === 0)
-    const left = dispatcher.abort(
+    const left = dispatcher.deliveries.abort(
       new QueueError('CLOSED', `the subscription of group ${this.group} was closed`, { group: this.group }),
     )
     await dispatcher.settler.flush()
@@ -252,6 +289,11 @@ export class Subscription {
     return this.#context.broker.positions(this.group)
   }
 
+  /** Whether it may still hand something out. @internal */
+  get isOpen(): boolean {
+    return this.failure === undefined && this.#closing === undefined
+  }
+
   #assertOpen(): void {
     if (this.failure) throw this.failure
     if (this.#closing)
@@ -272,6 +314,12 @@ export class PullSubscription extends Subscription {
   constructor(group: string, context: SubscriptionContext) {
     super(group, context)
     this.#acks = context.acks!
+    const { broker, membership, dispatcher } = context
+    this.#acks.from = {
+      broker,
+      membership,
+      assignmentOf: ({ topic, partition }, fence) => dispatcher.settler.assignmentOf(topic, partition, fence),
+    }
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<PulledMessage<unknown>, void, void> {
@@ -286,6 +334,11 @@ export class PullSubscription extends Subscription {
       await this.close()
     }
   }
+}
+
+/** @throws `INVALID_OPTION` */
+export function listLimit(options: KeyListOptions | undefined, where: string): number {
+  return resolveOptions<KeyListOptions>(options, { limit: integer(1, 1_000_000, 1_000) }, where).limit!
 }
 
 function resolveTarget(target: PauseTarget | undefined, where: string): PauseTarget {

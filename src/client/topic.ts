@@ -1,13 +1,33 @@
 import type { Codec } from '../codec.ts'
-import type { BrokerTopic, EncodedRecord, OffsetRange, StartPosition, TopicSettings } from '../contracts/broker.ts'
+import type {
+  BrokerTopic,
+  EncodedRecord,
+  OffsetRange,
+  Output,
+  StartPosition,
+  TopicSettings,
+} from '../contracts/broker.ts'
 import type { HandlerContext } from '../dispatch/handed-message.ts'
 import { QueueError } from '../errors.ts'
 import type { Acks, Message, OutgoingMessage, SendResult } from '../message.ts'
 import { abortSignal, custom, flagged, integer, invalid, oneOf, resolveOptions } from '../options.ts'
 import { MessageEncoder, validate } from './encoder.ts'
-import type { BatchOptions, RetentionOptions, SendOptions, SubscribeOptions } from './options.ts'
+import type {
+  BatchOptions,
+  DedupeOptions,
+  RetentionOptions,
+  SendOptions,
+  SubscribeOptions,
+  TopicOptions,
+} from './options.ts'
 import { readTopic, type ReadOptions } from './reader.ts'
-import { checkStartPosition, isStartPosition, resolveRetention, type ResolvedTopicOptions } from './resolve.ts'
+import {
+  checkStartPosition,
+  isStartPosition,
+  resolveDedupe,
+  resolveRetention,
+  type ResolvedTopicOptions,
+} from './resolve.ts'
 import type { MessageStream, Subscription } from './subscription.ts'
 
 /** Handles one message: returning acknowledges it, throwing has it tried again. */
@@ -22,7 +42,7 @@ export type BatchHandler<V> = (messages: Message<V>[], context: HandlerContext) 
 /** Options of a subscription whose handler gets arrays. */
 export type BatchSubscribeOptions = SubscribeOptions & { readonly batch: BatchOptions }
 /** Options of a subscription whose handler gets single messages. */
-export type SingleSubscribeOptions = SubscribeOptions & { readonly batch?: undefined }
+export type SingleSubscribeOptions<V = unknown> = SubscribeOptions<V> & { readonly batch?: undefined }
 
 /** What a topic asks of the queue that it belongs to. */
 export interface TopicHost {
@@ -93,12 +113,7 @@ export class Topic<V = unknown> {
       if (!Array.isArray(messages)) throw invalid('sendBatch', 'messages', messages, 'an array of messages')
       const resolved = options === undefined ? flushed : resolveSendOptions(options)
       if (messages.length === 0) return Promise.resolve([])
-      const records = this.#encoder.encodeAll(messages)
-      let bytes = 0
-      for (const record of records) bytes += record.end - record.start
-      // UTF-8 takes at most three bytes a UTF-16 unit; most batches need no exact count.
-      if (bytes * 3 > this.#options.maxBatchBytes) this.#checkBatchSize(records)
-      return this.#broker.appendBatch(records, resolved)
+      return this.#broker.appendBatch(this.#encodeBatch(messages), resolved)
     } catch (error) {
       return Promise.reject(error as Error)
     }
@@ -111,13 +126,13 @@ export class Topic<V = unknown> {
    *
    * @throws `INVALID_OPTION` (also when the group is new and `from` is missing), `GROUP_CONFLICT`, `OFFSET_OUT_OF_RANGE`
    */
-  subscribe(group: string, handler: MessageHandler<V>, options?: SingleSubscribeOptions): Promise<Subscription>
+  subscribe(group: string, handler: MessageHandler<V>, options?: SingleSubscribeOptions<V>): Promise<Subscription>
   subscribe(group: string, handler: BatchHandler<V>, options: BatchSubscribeOptions): Promise<Subscription>
-  subscribe(group: string, options?: SingleSubscribeOptions): Promise<MessageStream<V>>
+  subscribe(group: string, options?: SingleSubscribeOptions<V>): Promise<MessageStream<V>>
   subscribe(
     group: string,
-    handlerOrOptions?: MessageHandler<V> | BatchHandler<V> | SubscribeOptions,
-    options?: SubscribeOptions,
+    handlerOrOptions?: MessageHandler<V> | BatchHandler<V> | SubscribeOptions<V>,
+    options?: SubscribeOptions<V>,
   ): Promise<Subscription> {
     const hasHandler = typeof handlerOrOptions === 'function'
     const handler = hasHandler ? handlerOrOptions : undefined
@@ -176,17 +191,37 @@ export class Topic<V = unknown> {
   }
 
   /** Changes settings of the live topic; those left out stay. Settles when the store has them. */
-  async configure(options: { readonly retention?: RetentionOptions }): Promise<void> {
+  async configure(options: {
+    readonly retention?: RetentionOptions
+    readonly dedupe?: DedupeOptions | false
+  }): Promise<void> {
+    const isObjectOr = (other: unknown) => (value: unknown) =>
+      (typeof value === 'object' && value !== null) || (value === other && other !== undefined)
     const fields = {
-      retention: custom<RetentionOptions>('an object', (value) => typeof value === 'object' && value !== null),
+      retention: custom<RetentionOptions>('an object', isObjectOr(undefined)),
+      dedupe: custom<DedupeOptions | false>('an object, or false', isObjectOr(false)),
     }
-    const { retention } = resolveOptions<{ retention?: RetentionOptions }>(options, fields, 'configure')
-    if (retention === undefined) return
+    const { retention, dedupe } = resolveOptions<Pick<TopicOptions<V>, 'retention' | 'dedupe'>>(
+      options,
+      fields,
+      'configure',
+    )
     const unlimited = { maxAgeMs: Infinity, maxBytes: Infinity, consumedBy: [], hardMaxBytes: Infinity }
-    await this.#broker.configure({
-      ...this.#broker.settings,
-      retention: { ...unlimited, ...resolveRetention(retention) },
-    })
+    const changed: Partial<TopicSettings> = {
+      ...(retention === undefined ? {} : { retention: { ...unlimited, ...resolveRetention(retention) } }),
+      ...(dedupe === undefined ? {} : { dedupe: dedupe && resolveDedupe(dedupe) }),
+    }
+    if (Object.keys(changed).length > 0) await this.#broker.configure({ ...this.#broker.settings, ...changed })
+  }
+
+  /** A message that is sent with other parts of a commit. Its bytes are copied: they may change before that. @internal */
+  output(message: OutgoingMessage<V>): Output {
+    return this.#outputOf(this.#encoder.encode(message))
+  }
+
+  /** As {@link Topic.output}, for a batch. @internal */
+  outputs(messages: readonly OutgoingMessage<V>[]): Output[] {
+    return this.#encodeBatch(messages).map((record) => this.#outputOf(record))
   }
 
   /** What a dispatcher needs to consume the topic. @internal */
@@ -195,6 +230,23 @@ export class Topic<V = unknown> {
     const check =
       schema && when === 'send-and-receive' ? (value: unknown) => void validate(schema, value, this.name) : undefined
     return { topic: this.#broker, codec: this.#codec, check }
+  }
+
+  #encodeBatch(messages: readonly OutgoingMessage<V>[]): EncodedRecord[] {
+    const records = this.#encoder.encodeAll(messages)
+    let bytes = 0
+    for (const record of records) bytes += record.end - record.start
+    // UTF-8 takes at most three bytes a UTF-16 unit; most batches need no exact count.
+    if (bytes * 3 > this.#options.maxBatchBytes) this.#checkBatchSize(records)
+    return records
+  }
+
+  #outputOf(record: EncodedRecord): Output {
+    const { value } = record
+    if (typeof value === 'string') return { topic: this.#broker, record }
+    const { partition, key, start, end, headers } = record
+    // A copy: the caller may change what it gave before the commit.
+    return { topic: this.#broker, record: { partition, key, value: Buffer.from(value), start, end, headers } }
   }
 
   #checkPartition(partition: number, where: string): number {
@@ -222,14 +274,17 @@ export class Topic<V = unknown> {
   }
 }
 
-interface ResolvedSendOptions {
+/** @internal */
+export interface ResolvedSendOptions {
   readonly acks: Acks
   readonly signal?: AbortSignal
 }
 
-const flushed: ResolvedSendOptions = Object.freeze({ acks: 'flushed' })
+/** @internal */
+export const flushed: ResolvedSendOptions = Object.freeze({ acks: 'flushed' })
 
-function resolveSendOptions(options: SendOptions): ResolvedSendOptions {
+/** @internal */
+export function resolveSendOptions(options: SendOptions): ResolvedSendOptions {
   const fields = { acks: oneOf<Acks>(['flushed', 'buffered'], 'flushed'), signal: abortSignal() }
   const resolved = resolveOptions<SendOptions>(options, fields, 'send') as ResolvedSendOptions
   if (resolved.signal?.aborted) {

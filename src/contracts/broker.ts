@@ -1,6 +1,10 @@
 import type { Codec } from '../codec.ts'
 import type { QueueError } from '../errors.ts'
 import type { Acks, Headers, SendResult } from '../message.ts'
+import type { CommitPart } from './commit-part.ts'
+import type { Producers } from './producers.ts'
+import type { PreparedMessages } from './prepared.ts'
+import type { State } from './state.ts'
 
 /** What a broker can do beyond the contract; checked when a topic or subscription is declared, never in mid-stream. */
 export interface BrokerCapabilities {
@@ -11,6 +15,8 @@ export interface BrokerCapabilities {
    * attempts of what failed, so that it does not count anew.
    */
   readonly exactProgress: boolean
+  /** Whether outputs and parts (state, marks) commit together with acknowledgements, see {@link Effects}. */
+  readonly effects: boolean
 }
 
 /** What a topic keeps; every field is set. */
@@ -20,6 +26,8 @@ export interface TopicSettings {
   /** Whether values are stored as text. */
   readonly text: boolean
   readonly retention: RetentionSettings
+  /** How long ids are known; false: nothing is deduplicated. */
+  readonly dedupe?: DedupeSettings | false | undefined
 }
 
 /** When messages are removed; see {@link RetentionOptions} for the meaning of each. */
@@ -28,6 +36,12 @@ export interface RetentionSettings {
   readonly maxBytes: number
   readonly consumedBy: readonly string[]
   readonly hardMaxBytes: number
+}
+
+/** Which ids of messages are known, see {@link DedupeOptions}. */
+export interface DedupeSettings {
+  readonly maxCount: number
+  readonly maxAgeMs: number
 }
 
 /** A value that the codec has encoded, with what travels beside it. */
@@ -44,6 +58,8 @@ export interface EncodedRecord {
   readonly end: number
   /** JSON text of the headers, or undefined when there are none. */
   readonly headers: string | undefined
+  /** The id that its sender gave it; within the window of the topic the first record of an id counts. */
+  readonly id?: string | undefined
 }
 
 /** Consecutive records of one partition, read in place: nothing is decoded before it is asked for. */
@@ -59,7 +75,12 @@ export interface RecordBatch {
   offsetAt(index: number): number
   timestampAt(index: number): number
   keyAt(index: number): string | undefined
+  /** As they are stored, the engine's own ones included: see reserved-headers. */
   headersAt(index: number): Headers
+  /** Whether any of the messages has headers. */
+  readonly hasHeaders: boolean
+  /** The one group that a message is for, because it was sent back to it; undefined when it is for all. */
+  addresseeAt(index: number): string | undefined
   /** @throws `DECODING_FAILED` */
   valueAt(index: number, codec: Codec<unknown>): unknown
   /** The stored bytes of the value, copied. */
@@ -101,7 +122,10 @@ export interface BrokerTopic {
   readonly settings: TopicSettings
   /** Aborted with the reason once the topic can't be used any more: deleted, or the broker closed or failed. */
   readonly ended: QueueError | undefined
-  /** Appends one record; settles when it reached its level. Calls of one partition take effect in order. */
+  /**
+   * Appends one record; settles when it reached its level. Calls of one partition take effect in order. Where its id is
+   * known nothing is appended, and the result is the place of the first one.
+   */
   append(record: EncodedRecord, options: AppendOptions): Promise<SendResult>
   /** Appends all of them in one commit: all or none survive a crash. */
   appendBatch(records: readonly EncodedRecord[], options: AppendOptions): Promise<SendResult[]>
@@ -135,7 +159,7 @@ export interface Assignment {
   readonly failed: ReadonlyMap<number, FailedState>
 }
 
-/** What a group keeps of a message whose handler failed, over restarts and changes of owners. */
+/** What a group keeps of a message whose handler failed, or was marked before it ran, over restarts and changes of owners. */
 export interface FailedState {
   /** How often its handler failed; the next attempt has the number after that. */
   readonly attempts: number
@@ -143,6 +167,23 @@ export interface FailedState {
   readonly dueAt: number
   /** Of the message: its key waits from the moment at which the partition is granted, before anything is read. */
   readonly key: string | undefined
+  /** Its first failure, kept for those who will ask why it was given up. */
+  readonly first?: FirstFailure | undefined
+  /**
+   * Of a message that was marked before it ran: the last of its attempts is not over. `'cut-short'`: it never will be,
+   * since it was an earlier process that made it.
+   */
+  readonly mark?: 'running' | 'cut-short' | undefined
+  /** Set where `dueAt` was asked for, as a time of the wall clock or as a wait: no back-off bounds it then. */
+  readonly asked?: 'at' | 'delay' | undefined
+}
+
+/** The first failure of a message that failed more than once. */
+export interface FirstFailure {
+  /** In milliseconds since 1970. */
+  readonly at: number
+  /** JSON text of an `ErrorSummary`. */
+  readonly error: string
 }
 
 /** The finished offsets of one group in one partition. */
@@ -181,15 +222,41 @@ export interface PartitionSettlement {
   readonly assignment: Assignment
   /** Finished offsets as pairs: first, end (exclusive), first, end, … What is finished has not failed any more. */
   readonly finished: readonly number[]
-  /** Messages whose handlers failed since then, by their offsets; with 0 attempts, those that begin anew. */
+  /** Messages whose handlers failed since then, or are marked, by their offsets; with 0 attempts, those that begin anew. */
   readonly failed?: ReadonlyMap<number, FailedState> | undefined
 }
 
-/**
- * Everything that handled messages decided, committed whole or not at all. Later fields (outputs, dead letters, retries,
- * state, idempotency marks) join here, so that they commit with the progress.
- */
+/** What handled messages decided about their progress, committed whole or not at all. */
 export interface Settlement {
+  readonly partitions: readonly PartitionSettlement[]
+}
+
+/** A message that is appended together with other parts of a commit. */
+export interface Output {
+  readonly topic: BrokerTopic
+  readonly record: EncodedRecord
+  /** It takes the place of a message that is there already, so it needs no room: a full disk does not refuse it. */
+  readonly isMove?: boolean | undefined
+}
+
+/** What a handler or a transaction decided beside the progress: commits with it, or not at all. */
+export interface Effects {
+  readonly outputs: readonly Output[]
+  /** Only where {@link BrokerCapabilities.effects} is set. */
+  readonly parts: readonly CommitPart[]
+}
+
+/** What was accepted, and waits for the disk. */
+export interface Accepted {
+  /** Where each output went, in their order. */
+  readonly results: readonly SendResult[]
+  /** Bytes of the outputs. */
+  readonly bytes: number
+}
+
+/** Messages of one member that a transaction acknowledges. */
+export interface Acknowledgement {
+  readonly membership: Membership
   readonly partitions: readonly PartitionSettlement[]
 }
 
@@ -197,11 +264,19 @@ export interface Membership {
   /** Identifies the member inside its group. */
   readonly id: string
   /**
-   * Makes a settlement durable.
+   * Makes a settlement durable, and with it everything that the member had accepted before.
    *
    * @throws `FENCED` when any of its partitions has another owner by now; nothing of it is kept then.
    */
   settle(settlement: Settlement): Promise<void>
+  /**
+   * Takes a settlement together with effects. It takes effect at once, in the order of the calls: whoever reads state
+   * afterwards sees it, and nothing that builds on it can be on disk without it. It is durable when a
+   * {@link Membership.settle} that began afterwards is.
+   *
+   * @throws `FENCED`, `CONFLICT`, `STORE_FULL`, `TOPIC_DELETED`, or what a part's check threw: nothing has changed then
+   */
+  accept(settlement: Settlement, effects: Effects): Accepted
   /** Gives everything back. With `abandon` at once: what still runs is fenced. */
   leave(options?: { abandon?: boolean }): Promise<void>
 }
@@ -210,6 +285,16 @@ export interface GroupDescription {
   readonly name: string
   readonly members: readonly string[]
   readonly topics: readonly string[]
+}
+
+/** How the lives of the process that owns the store end: whether the last one was closed, and what is known if it was not. */
+export interface LifeEnds {
+  /** Ends without a close in a row, each of which left open which message was to blame; 0 after a close. */
+  readonly unclean: number
+  /** From now on messages may run side by side, so that an end tells nothing of one of them; settles when that is durable. */
+  sideBySide(): Promise<void>
+  /** The ends so far count no more. */
+  forget(): void
 }
 
 /** A group's place in one partition. */
@@ -230,12 +315,34 @@ export interface Broker {
   readonly capabilities: BrokerCapabilities
   /** Creates the topic, or opens it. @throws `TOPIC_CONFLICT` */
   createTopic(name: string, settings: Partial<TopicSettings>): Promise<BrokerTopic>
+  /**
+   * Finds the topic, whatever its settings are, or creates it at once: it is stored by the next commit, and so together
+   * with what is accepted in the same stretch. Only where {@link BrokerCapabilities.effects} is set.
+   */
+  ensureTopic(name: string, settings: Partial<TopicSettings>): BrokerTopic
   topic(name: string): BrokerTopic | undefined
   topics(): readonly BrokerTopic[]
   deleteTopic(name: string): Promise<void>
+  /** The user's own state beside the log; undefined where the broker has none. */
+  readonly state: State | undefined
+  /** Producers that have names; undefined where the broker knows none. */
+  readonly producers?: Producers | undefined
+  /** Messages that wait for a decision before they go into the log; undefined where the broker has none. */
+  readonly prepared: PreparedMessages | undefined
+  /** Undefined where the broker does not keep it, or is not asked to. */
+  readonly ends: LifeEnds | undefined
+  /**
+   * Commits effects together with acknowledgements of any members, or nothing of it. It takes effect at once, or when it
+   * is let in where too much waits for the disk; settles when it is durable.
+   *
+   * @returns a result for each output, in their order
+   * @throws as {@link Membership.accept}; `IN_FLIGHT_FULL`, `ABORTED`
+   */
+  transact(effects: Effects, acks: readonly Acknowledgement[], options: AppendOptions): Promise<SendResult[]>
   /** Settles when everything appended before is flushed. */
   flush(): Promise<void>
   join(request: JoinRequest): Promise<Membership>
+  /** Without those of the engine, whose names begin with the reserved prefix. */
   groups(): readonly GroupDescription[]
   positions(group: string): readonly GroupPosition[]
   /** Moves a group, with or without members: revokes, sets the position, grants again. */

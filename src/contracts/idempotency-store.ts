@@ -1,3 +1,6 @@
+import type { Broker } from './broker.ts'
+import type { CommitPart } from './commit-part.ts'
+
 /**
  * Bounds that hold for every store, so that an application can change its store without a surprise. What is over them is
  * refused at the call.
@@ -17,6 +20,13 @@ export const idempotencyLimits: {
 export interface IdempotencyCapabilities {
   /** Whether marks, claims and fences survive the end of the process that made them. */
   readonly durable: boolean
+  /**
+   * Whether one process at a time has the store, so that its claims end with it, durable or not: nobody is left who could
+   * go on with them.
+   *
+   * @defaultValue `false`
+   */
+  readonly exclusive?: boolean | undefined
   /** Whether results are kept. Where they are not, {@link IdempotencyStore.complete} refuses one with `UNSUPPORTED`. */
   readonly results: boolean
   /** Whether a claim can end inside a transaction of the user, see {@link MarkOptions.transaction}. */
@@ -84,6 +94,21 @@ export interface MarkOptions<Transaction = never> {
   readonly transaction?: Transaction | undefined
 }
 
+/**
+ * The same store without waiting: it is in the environment of the log, so its answers are at hand, and a mark can be a part
+ * of the commit that acknowledges the message. Then no crash falls between the two, and no lease is needed.
+ */
+export interface LocalMarks {
+  /** As {@link IdempotencyStore.begin}; the claim goes on until it is ended, or its process ends. */
+  begin(key: string, fingerprint: string | undefined): BeginOutcome
+  /** The end of a claim as a part of a commit; when it is not committed, the claim goes on. */
+  completion(key: string, fence: number, result: Uint8Array | undefined, ttlMs: number): CommitPart
+  /** As {@link LocalMarks.completion}, for what failed for good. */
+  failure(key: string, fence: number, error: RememberedError, ttlMs: number): CommitPart
+  /** Ends the claim without a mark. */
+  release(key: string, fence: number): void
+}
+
 /** What one {@link IdempotencyStore.sweep} did. */
 export interface SweepOutcome {
   readonly removed: number
@@ -128,6 +153,8 @@ export interface SweepOutcome {
  */
 export interface IdempotencyStore<Transaction = never> {
   readonly capabilities: IdempotencyCapabilities
+  /** The marks as {@link LocalMarks}, where the store is in the environment of this broker; undefined where it is not. */
+  marksIn?(broker: Broker): LocalMarks | undefined
   /** Longest result that is taken, in bytes; a setting of the store. */
   readonly maxResultBytes: number
   /**

@@ -5,8 +5,9 @@
  * - `meta`: the format record, topics and groups (small, read whole at open)
  * - `log`: record batches
  * - `progress`: what each group has finished
+ * - `state`: rows of the user's stores, and of what the engine keeps beside the log
  */
-export const tables = ['meta', 'log', 'progress'] as const
+export const tables = ['meta', 'log', 'progress', 'state'] as const
 /** The name of a table, see {@link tables}. */
 export type Table = (typeof tables)[number]
 

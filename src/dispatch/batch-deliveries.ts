@@ -2,20 +2,21 @@ import type { RecordBatch } from '../contracts/broker.ts'
 import { QueueError } from '../errors.ts'
 import type { Message } from '../message.ts'
 import { BatchGatherer, type BatchSettings, type Gathered } from './batch-gatherer.ts'
+import { leftRunning, type DeliveredEntry, type LeftRunning } from './delivered-entry.ts'
+import { Deferral } from './deferral.ts'
 import {
   isThenable,
-  leftRunning,
   promised,
   readMessage,
-  type DeliveredEntry,
   type Deliveries,
   type DeliveryHost,
   type GatheredMatch,
-  type LeftRunning,
 } from './deliveries.ts'
+import type { CollectedEffects } from './collected-effects.ts'
 import { CallContext, type HandedMessage, type HandlerContext } from './handed-message.ts'
 import type { Lane } from './key-lanes.ts'
 import type { PartitionIntake } from './partition-intake.ts'
+import type { LimitedContext } from './time-limit.ts'
 
 /**
  * Hands out arrays of messages. One array may hold several messages of a key, in order; each message has an outcome of its
@@ -63,7 +64,7 @@ export class BatchDeliveries implements Deliveries {
       const offset = batch.offsetAt(index)
       // Earlier messages of the lane are gathered and may fail themselves: this one waits until they are settled.
       if (busy.isBusy) return lanes.putBack(busy, [{ source: intake.number, offset }])
-      this.#host.fail(busy, { intake, offset, key, attempt }, error)
+      this.#host.fail(busy, { intake, offset, key, attempt }, error, true)
       return lanes.refresh(busy)
     }
     busy.isBusy = true
@@ -75,6 +76,10 @@ export class BatchDeliveries implements Deliveries {
 
   flush(): void {
     if (this.#gatherer.isDue) this.#call()
+  }
+
+  push(): void {
+    if (this.#gatherer.size > 0) this.#call()
   }
 
   release(matches: GatheredMatch): void {
@@ -110,18 +115,27 @@ export class BatchDeliveries implements Deliveries {
   }
 
   abort(reason: QueueError): LeftRunning[] {
+    this.#host.timeLimit?.stop()
     const left: LeftRunning[] = []
-    for (const [context, { messages, intakes }] of this.#calls) {
+    for (const [context, gathered] of this.#calls) {
       context.abort(reason)
-      messages.forEach(({ offset, key, attempt }, i) =>
-        left.push(leftRunning({ intake: intakes[i]!, offset, key, attempt })),
-      )
+      for (const entry of entriesOf(gathered)) left.push(leftRunning(entry))
     }
     return left
   }
 
+  cancel(matches: (entry: DeliveredEntry) => boolean, reason: QueueError): number {
+    let count = 0
+    for (const [context, gathered] of this.#calls) {
+      if (!entriesOf(gathered).some(matches)) continue
+      context.abort(reason)
+      count++
+    }
+    return count
+  }
+
   #call(): void {
-    const { handler, runtime } = this.#host
+    const { handler, runtime, state, timeLimit } = this.#host
     const gathered = this.#gatherer.take()
     let attempt = 1
     let fence = 0
@@ -130,13 +144,19 @@ export class BatchDeliveries implements Deliveries {
       fence = Math.max(fence, gathered.intakes[i]!.assignment.fence)
       gathered.lanes[i]!.gathering = undefined
     }
-    const context = new CallContext(attempt, fence)
+    const context = timeLimit?.begin(attempt, fence, state) ?? new CallContext(attempt, fence, state)
+    context.isOfArray = true
     const startedAt = runtime.monotonic()
     this.#calls.set(context, gathered)
     const ended = (hasFailed: boolean, result: unknown): void => {
+      // Who was abandoned is not among the calls any more, and what it did changes nothing.
+      if (!this.#calls.delete(context)) return
       this.#host.latency.record(runtime.monotonic() - startedAt)
-      this.#calls.delete(context)
-      this.#settle(gathered, hasFailed, result)
+      const timeout = timeLimit?.end(context as LimitedContext)
+      context.end()
+      if (timeout === undefined) this.#settle(gathered, context.effects, hasFailed, result)
+      else this.#settle(gathered, context.effects, true, timeout)
+      context.effects?.end()
       this.#host.ended()
     }
     let result: unknown
@@ -150,6 +170,10 @@ export class BatchDeliveries implements Deliveries {
       return ended(true, error)
     }
     if (!waits) return ended(false, result)
+    timeLimit?.watch(context as LimitedContext, () => {
+      timeLimit.expire(context as LimitedContext, entriesOf(gathered))
+      if (timeLimit.settings.onTimeout === 'abandon') ended(true, undefined)
+    })
     promised(result as PromiseLike<unknown>).then(
       (outcome) => ended(false, outcome),
       (error: unknown) => ended(true, error),
@@ -160,9 +184,22 @@ export class BatchDeliveries implements Deliveries {
    * Takes the outcome message by message. A failed one takes the later ones of its lane back with it, whatever became of
    * them: they must not be finished before it.
    */
-  #settle({ messages, intakes, lanes }: Gathered, hasFailed: boolean, result: unknown): void {
+  #settle(
+    { messages, intakes, lanes }: Gathered,
+    effects: CollectedEffects | undefined,
+    hasFailed: boolean,
+    result: unknown,
+  ): void {
     const host = this.#host
-    const outcome = outcomesOf(hasFailed, result, messages.length)
+    const retry = effects?.retry
+    const given =
+      retry && !hasFailed
+        ? allFailed(outcomesOf(false, result, messages.length), retry)
+        : outcomesOf(hasFailed, result, messages.length)
+    const entries = messages.map(({ offset, key, attempt }, i) => ({ intake: intakes[i]!, offset, key, attempt }))
+    const accepted = effects && !retry && !host.isOver() ? this.#accept(entries, effects, given) : undefined
+    const outcome = accepted?.outcome ?? given
+    const finish = accepted ? (): void => {} : host.finish
     /** The later messages of each lane that has a failed one. */
     const behind = new Map<Lane, { source: number; offset: number }[]>()
     for (let i = 0; i < messages.length; i++) {
@@ -178,21 +215,31 @@ export class BatchDeliveries implements Deliveries {
         if (!intake.isEnded) later.push({ source: intake.number, offset })
       } else if (failure) {
         behind.set(lane, [])
-        if (!intake.isEnded) host.fail(lane, { intake, offset, key, attempt }, failure.error)
-      } else host.finish(intake, offset)
+        if (!intake.isEnded) host.fail(lane, { intake, offset, key, attempt, asked: retry?.wait }, failure.error)
+      } else finish(intake, offset)
     }
     if (host.isOver()) return
     for (const [lane, later] of behind) host.lanes.putBack(lane, later)
     for (const lane of new Set(lanes)) host.lanes.refresh(lane)
   }
+
+  /** Effects are those of the whole array: it is done with them, or all of it is tried again. */
+  #accept(entries: readonly DeliveredEntry[], effects: CollectedEffects, given: Outcome): { outcome: Outcome } {
+    const failure = entries.map((_, i) => given(i)).find((one) => one !== undefined)
+    if (failure) return { outcome: (i) => given(i) ?? { error: behindFailed(failure.error) } }
+    const refusal = this.#host.accept(entries, effects)
+    return { outcome: () => refusal }
+  }
 }
 
+function entriesOf({ messages, intakes }: Gathered): DeliveredEntry[] {
+  return messages.map(({ offset, key, attempt }, i) => ({ intake: intakes[i]!, offset, key, attempt }))
+}
+
+type Outcome = (index: number) => { error: unknown } | undefined
+
 /** What became of the n-th message: its error, or undefined when it is done. */
-function outcomesOf(
-  hasFailed: boolean,
-  result: unknown,
-  length: number,
-): (index: number) => { error: unknown } | undefined {
+function outcomesOf(hasFailed: boolean, result: unknown, length: number): Outcome {
   if (hasFailed) return () => ({ error: result })
   if (!Array.isArray(result)) return () => undefined
   if (result.length !== length) {
@@ -201,4 +248,14 @@ function outcomesOf(
     return () => ({ error })
   }
   return (index) => (result[index] instanceof Error ? { error: result[index] } : undefined)
+}
+
+/** The handler wants the array again: what it did not call failed has failed too. */
+function allFailed(given: Outcome, error: Error): Outcome {
+  return (index) => given(index) ?? { error }
+}
+
+/** A message that is tried again because of another one in its array; it did not fail, so its attempt does not count. */
+function behindFailed(cause: unknown): Deferral {
+  return new Deferral(0, cause)
 }

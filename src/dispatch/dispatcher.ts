@@ -1,41 +1,32 @@
-import type { Assignment, MemberListener, Membership, RecordBatch } from '../contracts/broker.ts'
+import type { Assignment, Broker, MemberListener, Membership } from '../contracts/broker.ts'
 import { isQueueError, type QueueError } from '../errors.ts'
 import type { EventHub } from '../events.ts'
 import type { Runtime } from '../runtime/runtime.ts'
 import { BatchDeliveries } from './batch-deliveries.ts'
-import type { BatchSettings } from './batch-gatherer.ts'
-import type { Deliveries, DeliveryHost, DispatchHandler, LeftRunning } from './deliveries.ts'
+import { CarefulDeliveries } from './careful-deliveries.ts'
+import type { CarefulTurns } from './careful-turns.ts'
+import type { CollectedEffects } from './collected-effects.ts'
+import { DeadLettering } from './dead-lettering.ts'
+import { deferred } from './deferral.ts'
+import type { DeliveredEntry } from './delivered-entry.ts'
+import type { Deliveries, DeliveryHost, DispatchHandler, Refusal } from './deliveries.ts'
 import { Histogram } from './histogram.ts'
 import { IntakeRing } from './intake-ring.ts'
 import { Intakes } from './intakes.ts'
-import { blockedBy, indexOf, KeyLanes, type BatchSource, type Lane, type LaneLimits } from './key-lanes.ts'
+import { blockedBy, KeyLanes, type BatchSource, type Lane } from './key-lanes.ts'
+import { LaneStarter } from './lane-starter.ts'
+import { letterOf } from './letter.ts'
 import { LogReader } from './log-reader.ts'
 import { Moves } from './moves.ts'
 import type { ConsumedTopic, PartitionIntake } from './partition-intake.ts'
 import { PauseDesk } from './pause-desk.ts'
 import { Resumption } from './resumption.ts'
-import { Retries } from './retries.ts'
-import type { RetryPolicy } from './retry-policy.ts'
+import { Retries, type RetriesHost } from './retries.ts'
+import { laneKeyOf, wholePartition, type DispatcherSettings } from './settings.ts'
 import { Settler } from './settler.ts'
 import { SingleDeliveries } from './single-deliveries.ts'
-
-export interface DispatcherSettings extends LaneLimits {
-  readonly group: string
-  readonly ordering: 'key' | 'partition' | 'unordered'
-  readonly concurrency: number
-  readonly retry: RetryPolicy
-  readonly batch: BatchSettings | undefined
-  readonly onGap: 'error' | 'skip'
-}
-
-/** How long one run of the loop may hold the event loop, in milliseconds. */
-const sliceMs = 2
-/** Messages between two looks at the clock. */
-const stepsPerLook = 64
-/** Handled messages that may wait for their settlement before the loop pauses. */
-const maxUnsettled = 32_768
-/** The one lane of a partition with `ordering: 'partition'`. */
-const wholePartition = ''
+import { timeLimitOf, type TimeLimit } from './time-limit.ts'
+import { TimeSlice } from './time-slice.ts'
 
 /**
  * The loop of one subscription: fetch, lanes, handler, tracker, settle.
@@ -49,21 +40,27 @@ export class Dispatcher implements MemberListener {
   readonly lanes: KeyLanes
   readonly settler: Settler
   readonly retries: Retries
+  readonly deadLettering: DeadLettering
   readonly pauses: PauseDesk
   /** Told whenever something moved. */
   readonly moves: Moves = new Moves()
   readonly latency: Histogram = new Histogram()
+  readonly timeLimit: TimeLimit | undefined
+  readonly deliveries: Deliveries
   /** Messages that were handled well. */
   handled = 0
   readonly #runtime: Runtime
   readonly #events: EventHub
-  readonly #deliveries: Deliveries
+  /** Deliveries after an unclean end of the process. */
+  readonly #careful: CarefulDeliveries | undefined
   readonly #reader: LogReader
   /** Told when the dispatcher ended by itself or lost its membership. */
   readonly #onEnded: (error: QueueError) => void
   readonly #ring = new IntakeRing()
   readonly #intakes: Intakes
   readonly #resumption: Resumption
+  readonly #slice: TimeSlice
+  readonly #starter: LaneStarter
   #concurrency: number
   #isClosing = false
   /** The last run stopped because the next message had no room to wait. */
@@ -78,58 +75,81 @@ export class Dispatcher implements MemberListener {
     events: EventHub,
     consumed: readonly ConsumedTopic[],
     handler: DispatchHandler,
+    broker: Pick<Broker, 'state' | 'ensureTopic'>,
     onEnded: (error: QueueError) => void,
+    turns?: CarefulTurns,
   ) {
     this.settings = settings
     this.#runtime = runtime
+    this.#slice = new TimeSlice(runtime)
     this.#events = events
     this.#onEnded = onEnded
-    this.#intakes = new Intakes(consumed, settings.ordering === 'partition')
+    const noted = (): void => void this.settler.unsettled++
+    const isByPartition = settings.ordering === 'partition'
+    this.#intakes = new Intakes(consumed, isByPartition, { group: settings.group, passed: noted })
     this.#concurrency = settings.concurrency
     const schedule = (): void => this.#schedule()
     this.lanes = new KeyLanes(settings, (lane) => this.#laneIdle(lane))
-    const noted = (): void => void this.settler.unsettled++
-    this.retries = new Retries(settings.group, settings.retry, runtime, events, this.lanes, schedule, noted)
-    this.settler = new Settler(
-      runtime,
-      () => this.#intakes,
-      () => this.#settled(),
-      (error) => this.lost(error),
-    )
+    const end = (error: QueueError): void => this.#endBy(error)
+    const { lanes } = this
+    const deadLetter: RetriesHost['deadLetter'] = (...given) => this.deadLettering.take(...given)
+    this.retries = new Retries({ settings, runtime, events, lanes, ready: schedule, noted, end, deadLetter })
+    const lost = (error: QueueError): void => this.lost(error)
+    const settled = (): void => this.#settled()
+    this.settler = new Settler(runtime, () => this.#intakes, settled, lost)
     this.pauses = new PauseDesk({
       lanes: this.lanes,
       ring: this.#ring,
       intakes: this.#intakes,
       topics: consumed.map(({ topic }) => topic.name),
-      release: (matches) => this.#deliveries.release(matches),
+      release: (matches) => this.deliveries.release(matches),
       moved: schedule,
     })
-    this.#resumption = new Resumption(this.lanes, this.retries, this.pauses, (key) => this.#laneOf(key))
-    this.#reader = new LogReader(settings.group, settings.onGap, events, {
-      lanes: this.lanes,
-      retries: this.retries,
-      settler: this.settler,
-      arrived: (intake) => this.#arrived(intake),
-      moved: schedule,
-      lost: (error) => this.lost(error),
-    })
+    const laneOf = (key: string | undefined): string | undefined => laneKeyOf(settings.ordering, key)
+    const resuming = { isCounting: turns !== undefined, noted }
+    this.#resumption = new Resumption(resuming, this.lanes, this.retries, this.pauses, laneOf)
+    const around = { lanes, retries: this.retries, settler: this.settler, lost }
+    const arrived = (intake: PartitionIntake): void => this.#arrived(intake)
+    this.#reader = new LogReader(settings.group, settings.onGap, events, { ...around, arrived, moved: schedule })
+    const moving = { ...around, reader: this.#reader }
+    this.deadLettering = new DeadLettering(settings.group, runtime, events, broker, moving)
+    this.timeLimit = timeLimitOf(settings, runtime, events)
     const host: DeliveryHost = {
       runtime,
       handler,
       lanes: this.lanes,
       latency: this.latency,
+      timeLimit: this.timeLimit,
       isByKey: settings.ordering === 'key',
       isOver: () => this.#failure !== undefined,
+      state: broker.state,
       finish: (intake, offset) => this.#finish(intake, offset),
-      fail: (lane, entry, error) => {
+      accept: (entries, effects) => this.#accept(entries, effects),
+      deadLetter: (lane, entry, effects) => deadLetter(lane, entry, letterOf(effects)),
+      fail: (lane, entry, error, isUnread) => {
         // A message that was pulled and not acknowledged in time is given back, not failed.
         if (this.#isClosing && isQueueError(error, 'CLOSED')) return
-        this.retries.fail(lane, entry, error)
+        this.retries.fail(lane, entry, error, isUnread)
       },
+      acknowledge: (intake, acknowledgement) => this.settler.acknowledge(intake, acknowledgement),
       again: (lane, entry) => this.retries.again(lane, entry),
       ended: () => this.#callEnded(),
     }
-    this.#deliveries = settings.batch ? new BatchDeliveries(host, settings.batch, schedule) : new SingleDeliveries(host)
+    const deliveries = (own: DeliveryHost): Deliveries =>
+      settings.batch ? new BatchDeliveries(own, settings.batch, schedule) : new SingleDeliveries(own)
+    const careful = {
+      settings,
+      settler: this.settler,
+      isActive: () => this.#intakes.isAny && !this.pauses.isPaused && !this.#isClosing && !this.#failure,
+      isClosing: () => this.#isClosing || this.#failure !== undefined,
+      noted,
+      wake: schedule,
+    }
+    this.#careful = turns && new CarefulDeliveries(turns, host, careful, deliveries)
+    this.deliveries = this.#careful ?? deliveries(host)
+    const { retries, pauses, deadLettering } = this
+    const own = { intakes: this.#intakes, deliveries: this.deliveries, reader: this.#reader, deadLettering }
+    this.#starter = new LaneStarter({ lanes, retries, pauses, resumption: this.#resumption, ...own })
   }
 
   set membership(membership: Membership) {
@@ -138,7 +158,7 @@ export class Dispatcher implements MemberListener {
   }
 
   get running(): number {
-    return this.#deliveries.running
+    return this.deliveries.running
   }
 
   get failure(): QueueError | undefined {
@@ -163,22 +183,16 @@ export class Dispatcher implements MemberListener {
     if (this.#failure) return true
     if (this.running > 0 || this.settler.unsettled > 0) return false
     if (this.pauses.isPaused || this.#isClosing) return true
-    if (this.#scheduled || this.lanes.hasReady || this.#deliveries.gathered > 0) return false
-    if (this.#intakes.isFetching) return false
-    return this.#ring.size === 0 || !this.lanes.hasRoom || this.#isFull
+    if (this.#scheduled || this.lanes.hasReady || this.deliveries.gathered > 0 || this.#intakes.isFetching) return false
+    return this.#ring.size === 0 || !this.lanes.hasRoom || this.#isFull || this.retries.isFull
   }
 
   /** Hands out nothing more. */
   stop(): void {
     this.#isClosing = true
     this.retries.stop()
-    this.#deliveries.drop(() => true)
+    this.deliveries.drop(() => true)
     this.moves.tell()
-  }
-
-  /** Aborts the signals of everything that runs and says what that is. */
-  abort(reason: QueueError): LeftRunning[] {
-    return this.#deliveries.abort(reason)
   }
 
   // --- what the broker tells ---
@@ -200,6 +214,7 @@ export class Dispatcher implements MemberListener {
     await this.moves.until(() => leaving.every(({ running }) => running === 0))
     await this.settler.flush()
     for (const intake of leaving) this.#intakes.remove(intake)
+    this.#schedule()
   }
 
   lost(error: QueueError): void {
@@ -207,11 +222,19 @@ export class Dispatcher implements MemberListener {
     this.#failure = error
     this.retries.stop()
     for (const intake of this.#intakes) this.#endIntake(intake)
-    this.#deliveries.abort(error)
+    this.deliveries.abort(error)
     this.settler.stop()
     this.#onEnded(error)
     if (error.code !== 'CLOSED') this.#events.emit('subscription:ended', { group: this.settings.group, error })
     this.moves.tell()
+  }
+
+  /** Hands out nothing more, settles what was decided, and is lost then. */
+  #endBy(error: QueueError): void {
+    this.stop()
+    // Partitions may be granted before the membership is known, and with them what ends it.
+    const isReady = this.moves.until(() => this.settler.isReady)
+    void isReady.then(() => this.settler.flush()).then(() => this.lost(error))
   }
 
   // --- the loop ---
@@ -226,38 +249,43 @@ export class Dispatcher implements MemberListener {
     this.#scheduled = false
     if (this.#failure) return
     this.#isFull = false
-    let startedAt: number | undefined
-    let steps = 0
+    this.#slice.begin()
     while (this.#mayStart) {
       const lane = this.lanes.takeReady()
-      if (lane !== undefined) this.#startLane(lane)
+      if (lane !== undefined) this.#starter.start(lane)
       else if (!this.#takeIn()) break
-      if (++steps % stepsPerLook !== 0) continue
-      // Most runs are short: the clock is asked only in long ones.
-      const now = this.#runtime.monotonic()
-      startedAt ??= now
-      if (now - startedAt > sliceMs) {
-        // Others have waited long enough: I/O, timers, and the commits that this loop needs itself.
+      if (this.#slice.isOver()) {
         this.#scheduled = true
         this.#runtime.later('dispatch', this.#run)
         break
       }
     }
-    if (!this.#scheduled && this.#mayStart) this.#deliveries.flush()
+    if (!this.#scheduled && this.#mayStart) this.deliveries.flush()
+    if (this.running === 0) this.timeLimit?.rest()
+    if (this.#careful !== undefined && this.#isReadOut) this.#careful.caughtUp()
     this.settler.settleSoon(this.running)
     this.moves.tell()
   }
 
   get #mayStart(): boolean {
-    if (this.#deliveries.running >= this.#concurrency || this.settler.unsettled >= maxUnsettled) return false
-    return !this.#isClosing && !this.pauses.isPaused && this.#failure === undefined
+    if (this.deliveries.running >= this.#concurrency || this.settler.isFull) return false
+    if (this.#careful?.isHeld === true) return false
+    // Partitions may be granted before the membership is known, and what a handler decides needs it.
+    if (this.#isClosing || !this.settler.hasMembership) return false
+    return !this.pauses.isPaused && this.#failure === undefined
+  }
+
+  /** Whether everything that could be handed out has been, and has ended. */
+  get #isReadOut(): boolean {
+    if (this.running > 0 || this.#ring.size > 0 || this.lanes.hasReady || !this.settler.hasMembership) return false
+    return this.#intakes.isAny && !this.#intakes.isFetching && this.deliveries.gathered === 0
   }
 
   /** Takes one message from the log into its lane or straight to the handler; false when there is none or no room. */
   #takeIn(): boolean {
     for (;;) {
       if (!this.lanes.hasRoom) return false
-      const intake = this.#ring.take()
+      const intake = this.retries.isFull ? undefined : this.#ring.take()
       if (intake === undefined) return false
       if (this.settings.ordering === 'partition' && this.#isTaken(intake)) {
         // Its one lane is in use; it comes back when that is idle.
@@ -280,15 +308,17 @@ export class Dispatcher implements MemberListener {
   /** False when the message has to wait in the log, because its lane has no room. */
   #admit(intake: PartitionIntake, source: BatchSource, index: number): boolean {
     const { batch } = source
-    const key = this.#laneKey(batch, index)
+    const { ordering } = this.settings
+    // Keys are read only where they order.
+    const key = ordering === 'key' ? batch.keyAt(index) : laneKeyOf(ordering, undefined)
     const lane = key === undefined || intake.lanes.size === 0 ? undefined : intake.lanes.get(key)
     if (lane === undefined) {
       if (key !== undefined && this.pauses.holdsKey(key)) {
         const held = this.lanes.open(key, intake.lanes)
         held.blocked |= blockedBy.pausedKey
         this.lanes.add(held, source, index)
-      } else this.#deliveries.start(undefined, intake, batch, index, key, 1)
-    } else if (this.#isGathering(lane)) this.#deliveries.start(lane, intake, batch, index, key, 1)
+      } else this.deliveries.start(undefined, intake, batch, index, key, 1)
+    } else if (this.#isGathering(lane)) this.deliveries.start(lane, intake, batch, index, key, 1)
     else if (this.lanes.hasRoomIn(lane)) this.lanes.add(lane, source, index)
     else return false
     return true
@@ -302,61 +332,22 @@ export class Dispatcher implements MemberListener {
 
   /** Whether the array that is being gathered may take one more message of this lane. */
   #isGathering(lane: Lane): boolean {
-    if (lane.gathering === undefined || lane.gathering !== this.#deliveries.gathering) return false
+    if (lane.gathering === undefined || lane.gathering !== this.deliveries.gathering) return false
     return lane.blocked === 0 && lane.isEmpty
-  }
-
-  #laneKey(batch: RecordBatch, index: number): string | undefined {
-    // Keys are read only where they order.
-    return this.settings.ordering === 'key' ? batch.keyAt(index) : this.#laneOf(undefined)
-  }
-
-  /** The key of the lane that messages of a key are in. */
-  #laneOf(key: string | undefined): string | undefined {
-    if (this.settings.ordering === 'key') return key
-    return this.settings.ordering === 'partition' ? wholePartition : undefined
-  }
-
-  /** Starts the next message of a lane that is ready; where arrays are gathered, as many as fit. */
-  #startLane(lane: Lane): void {
-    do this.#startNext(lane)
-    while (
-      lane.gathering !== undefined &&
-      lane.gathering === this.#deliveries.gathering &&
-      lane.blocked === 0 &&
-      !lane.isEmpty
-    )
-  }
-
-  #startNext(lane: Lane): void {
-    const { retry } = lane
-    const number = retry?.intake ?? (lane.count > 0 ? this.lanes.front(lane).source.intake : lane.deferred!.source)
-    const intake = this.#intakes.get(number)
-    if (this.pauses.holds(lane, intake)) return
-    if (this.#resumption.takes(lane, intake)) return
-    if (retry !== undefined) {
-      const source = this.#reader.load(lane, intake, retry.offset)
-      if (source === undefined) return
-      this.retries.taken(lane)
-      this.#deliveries.start(lane, intake, source.batch, indexOf(source.batch, retry.offset), lane.key, retry.attempt)
-    } else if (lane.count > 0) {
-      const { source, index } = this.lanes.front(lane)
-      this.lanes.shift(lane)
-      this.#deliveries.start(lane, intake, source.batch, index, lane.key, 1)
-    } else {
-      const { offset } = lane.deferred!
-      const source = this.#reader.load(lane, intake, offset)
-      if (source === undefined) return
-      this.lanes.shiftDeferred(lane)
-      this.lanes.holdLoaded(lane, source, intake.remembered)
-      this.#deliveries.start(lane, intake, source.batch, indexOf(source.batch, offset), lane.key, 1)
-    }
   }
 
   #finish(intake: PartitionIntake, offset: number): void {
     this.handled++
     intake.finish(offset, offset + 1)
     this.settler.unsettled++
+  }
+
+  #accept(entries: readonly DeliveredEntry[], effects: CollectedEffects): Refusal | undefined {
+    const result = this.settler.accept(entries, effects)
+    effects.end()
+    if (result !== undefined) return { error: deferred(result.error, this.#runtime.random('conflict')) }
+    this.handled += entries.length
+    return undefined
   }
 
   #callEnded(): void {
@@ -370,13 +361,11 @@ export class Dispatcher implements MemberListener {
     this.#schedule()
   }
 
-  // --- partitions that come and go ---
-
   #endIntake(intake: PartitionIntake): void {
     this.#ring.remove(intake)
     intake.isEnded = true
     intake.stopWatching()
-    this.#deliveries.drop((other) => other === intake)
+    this.deliveries.drop((other) => other === intake)
     const lanes = new Set([...this.retries.lanes, ...intake.held.splice(0)])
     for (const map of this.#intakes.lanesAround(intake)) for (const lane of map.values()) lanes.add(lane)
     for (const lane of lanes) this.lanes.purge(lane, intake.number)

@@ -36,6 +36,13 @@ export class DueQueue<T> {
     return first.item
   }
 
+  /** Forgets everything but what `isMeant`. */
+  keep(isMeant: (item: T) => boolean): void {
+    const kept = this.#heap.splice(0).filter(({ item }) => isMeant(item))
+    // In order it is a heap.
+    for (const entry of kept.toSorted((a, b) => a.dueAt - b.dueAt || a.order - b.order)) this.#heap.push(entry)
+  }
+
   #sink(entry: { readonly dueAt: number; readonly order: number; readonly item: T }): void {
     const heap = this.#heap
     let place = 0

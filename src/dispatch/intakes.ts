@@ -1,6 +1,6 @@
 import type { Assignment, BrokerTopic } from '../contracts/broker.ts'
 import type { Lane } from './key-lanes.ts'
-import { PartitionIntake, type ConsumedTopic } from './partition-intake.ts'
+import { PartitionIntake, type ConsumedTopic, type IntakeReader } from './partition-intake.ts'
 
 /** The partitions that a subscription owns now and those that it is giving back, with the lanes of their messages. */
 export class Intakes implements Iterable<PartitionIntake> {
@@ -12,7 +12,10 @@ export class Intakes implements Iterable<PartitionIntake> {
   readonly #numbered: (PartitionIntake | undefined)[] = []
   readonly #lanesOfTopic = new Map<BrokerTopic, Map<string, Lane>>()
 
-  constructor(consumed: readonly ConsumedTopic[], isByPartition: boolean) {
+  readonly #reader: IntakeReader
+
+  constructor(consumed: readonly ConsumedTopic[], isByPartition: boolean, reader: IntakeReader) {
+    this.#reader = reader
     this.#consumed = new Map(consumed.map((entry) => [entry.topic, entry]))
     this.#isByPartition = isByPartition
   }
@@ -30,6 +33,10 @@ export class Intakes implements Iterable<PartitionIntake> {
     return [...this.#owned].filter(({ isEnded }) => !isEnded)
   }
 
+  get isAny(): boolean {
+    return this.#owned.size > 0
+  }
+
   get isFetching(): boolean {
     for (const intake of this.#owned) if (intake.isFetching) return true
     return false
@@ -39,7 +46,7 @@ export class Intakes implements Iterable<PartitionIntake> {
     const vacant = this.#numbered.indexOf(undefined)
     const number = vacant < 0 ? this.#numbered.length : vacant
     const consumed = this.#consumed.get(assignment.topic)!
-    const intake = new PartitionIntake(number, assignment, consumed, this.#lanesFor(assignment.topic))
+    const intake = new PartitionIntake(number, assignment, consumed, this.#lanesFor(assignment.topic), this.#reader)
     this.#numbered[number] = intake
     this.#owned.add(intake)
     return intake

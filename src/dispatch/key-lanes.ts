@@ -1,8 +1,9 @@
 import type { RecordBatch } from '../contracts/broker.ts'
+import type { Letter } from './letter.ts'
 import { OffsetQueue } from './offset-queue.ts'
 
 /** Why a lane hands nothing out, as bits. */
-export const blockedBy = { retry: 1, stopped: 2, pausedKey: 4, pausedPartition: 8, loading: 16 } as const
+export const blockedBy = { retry: 1, parked: 2, pausedKey: 4, pausedPartition: 8, loading: 16, moving: 32 } as const
 
 /** A batch that messages in memory point into. */
 export interface BatchSource {
@@ -22,6 +23,8 @@ export interface RetryEntry {
   readonly key: string | undefined
   /** The number that the next attempt has. */
   readonly attempt: number
+  /** Set when there is none: it goes to the dead letters as soon as it can. */
+  readonly letter?: Letter | undefined
 }
 
 /** The queue of one key. At most one of its messages runs at a time, in offset order. */
@@ -82,7 +85,7 @@ export class KeyLanes {
   #pinnedBytes = 0
   #deferred = 0
   readonly #spare: Lane[] = []
-  /** Lanes in use: keys with a message that runs, waits, or is stopped. */
+  /** Lanes in use: keys with a message that runs, waits, or is parked. */
   #inUse = 0
   readonly #onIdle: (lane: Lane) => void
 
@@ -240,7 +243,7 @@ export class KeyLanes {
     this.deferAll(lane)
     if (lane.retry?.intake === intake) {
       lane.retry = undefined
-      lane.blocked &= ~(blockedBy.retry | blockedBy.stopped)
+      lane.blocked &= ~(blockedBy.retry | blockedBy.parked | blockedBy.moving)
     }
     if (lane.deferred) {
       this.#deferred -= lane.deferred.dropSource(intake)

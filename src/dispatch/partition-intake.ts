@@ -1,5 +1,5 @@
 import type { Codec } from '../codec.ts'
-import type { Assignment, BrokerTopic, FailedState, FetchResult } from '../contracts/broker.ts'
+import type { Assignment, BrokerTopic, FailedState, FetchResult, RecordBatch } from '../contracts/broker.ts'
 import type { BatchSource, Lane } from './key-lanes.ts'
 
 /** A topic as a subscription consumes it. */
@@ -8,6 +8,13 @@ export interface ConsumedTopic {
   readonly codec: Codec<unknown>
   /** Checks a decoded value before it is handed out; throws `VALIDATION_FAILED`. */
   readonly check: ((value: unknown) => void) | undefined
+}
+
+/** On whose behalf partitions are read. */
+export interface IntakeReader {
+  readonly group: string
+  /** Called when a message is finished without having been handed out: it is for another group. */
+  readonly passed: () => void
 }
 
 /**
@@ -29,10 +36,12 @@ export class PartitionIntake {
   running = 0
   /** Finished offsets since the last settlement, as pairs: first, end (exclusive). */
   finished: number[] = []
-  /** Messages that failed since the last settlement; with 0 attempts, those that begin anew. */
+  /** Messages that failed since the last settlement, or are marked; with 0 attempts, those that begin anew. */
   failed: Map<number, FailedState> = new Map()
   /** What failed before the partition was granted and waits behind something else in its lane. */
   readonly remembered: Map<number, FailedState> = new Map()
+  /** Messages that ended the process before: each of their attempts runs alone. */
+  readonly suspects: Set<number> = new Set()
   /** Offsets that are in their lanes without having been read. */
   readonly #resumed = new Set<number>()
   /** Whether it is in the ring of partitions that may have something to read. */
@@ -44,14 +53,28 @@ export class PartitionIntake {
   held: Lane[] = []
   /** A fetch that has not answered yet. */
   isFetching = false
+  /** Somebody else has it by now: what was finished here does not count. */
+  isFenced = false
   stopWatching: () => void = () => {}
   /** The batch that waiting messages were loaded from last. */
   loaded: BatchSource | undefined
+  /** The group that reads. */
+  readonly #group: string
+  /** Told of each message that was finished unseen. */
+  readonly #passed: () => void
   #offset: number
   /** Above this nothing was finished when the partition was granted, so there is nothing to skip. */
   readonly #ceiling: number
 
-  constructor(number: number, assignment: Assignment, consumed: ConsumedTopic, lanes: Map<string, Lane>) {
+  constructor(
+    number: number,
+    assignment: Assignment,
+    consumed: ConsumedTopic,
+    lanes: Map<string, Lane>,
+    reader: IntakeReader,
+  ) {
+    this.#group = reader.group
+    this.#passed = reader.passed
     this.number = number
     this.assignment = assignment
     this.consumed = consumed
@@ -74,12 +97,22 @@ export class PartitionIntake {
     while (this.index < batch.count) {
       const offset = batch.offsetAt(this.index)
       const isFinished = offset < this.#ceiling && this.assignment.finished.has(offset)
-      if (!isFinished && !(this.#resumed.size > 0 && this.#resumed.delete(offset))) return true
+      if (!isFinished && !(this.#resumed.size > 0 && this.#resumed.delete(offset))) {
+        if (!batch.hasHeaders || !this.#isForOthers(batch, this.index)) return true
+        this.finish(offset, offset + 1)
+        this.#passed()
+      }
       this.index++
     }
     this.#offset = batch.nextOffset
     this.source = undefined
     return false
+  }
+
+  /** A message that was sent back to one group is nothing to the others. */
+  #isForOthers(batch: RecordBatch, index: number): boolean {
+    const addressee = batch.addresseeAt(index)
+    return addressee !== undefined && addressee !== this.#group
   }
 
   fetch(): FetchResult | Promise<FetchResult> {

@@ -21,7 +21,10 @@ export interface PauseHost {
  * seek and a change of owners.
  */
 export class PauseDesk {
+  /** Whether nothing at all is handed out. */
   isPaused = false
+  #isAsked = false
+  #isHeld = false
   readonly #keys = new Set<string>()
   /** Paused partitions, as `topic/partition`. */
   readonly #partitions = new Set<string>()
@@ -37,11 +40,20 @@ export class PauseDesk {
   }
 
   pause(): void {
+    this.#isAsked = true
     this.isPaused = true
   }
 
   resume(): void {
-    this.isPaused = false
+    this.#isAsked = false
+    this.isPaused = this.#isHeld
+    this.#host.moved()
+  }
+
+  /** Hands out nothing while something is away that every handler needs, beside what is paused. */
+  hold(isHeld: boolean): void {
+    this.#isHeld = isHeld
+    this.isPaused = isHeld || this.#isAsked
     this.#host.moved()
   }
 

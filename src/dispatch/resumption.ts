@@ -1,13 +1,24 @@
+import type { FailedState } from '../contracts/broker.ts'
+import { QueueError } from '../errors.ts'
 import { blockedBy, type KeyLanes, type Lane } from './key-lanes.ts'
 import type { PartitionIntake } from './partition-intake.ts'
 import type { PauseDesk } from './pause-desk.ts'
 import type { Retries } from './retries.ts'
+
+/** What resuming needs of the loop around it. */
+export interface ResumptionHost {
+  /** Whether an attempt counts that an earlier process did not outlive. */
+  readonly isCounting: boolean
+  /** Something has to be settled. */
+  readonly noted: () => void
+}
 
 /**
  * What becomes of messages that failed before a partition was granted: in another life of the process, or with another
  * owner. Each waits on in its lane, which is there before anything is read, so that nothing of its key overtakes it.
  */
 export class Resumption {
+  readonly #host: ResumptionHost
   readonly #lanes: KeyLanes
   readonly #retries: Retries
   readonly #pauses: PauseDesk
@@ -15,11 +26,13 @@ export class Resumption {
   readonly #laneOf: (key: string | undefined) => string | undefined
 
   constructor(
+    host: ResumptionHost,
     lanes: KeyLanes,
     retries: Retries,
     pauses: PauseDesk,
     laneOf: (key: string | undefined) => string | undefined,
   ) {
+    this.#host = host
     this.#lanes = lanes
     this.#retries = retries
     this.#pauses = pauses
@@ -31,7 +44,7 @@ export class Resumption {
       const key = this.#laneOf(state.key)
       const lane = (key === undefined ? undefined : intake.lanes.get(key)) ?? this.#lanes.open(key, intake.lanes)
       if (key !== undefined && this.#pauses.holdsKey(key)) lane.blocked |= blockedBy.pausedKey
-      if (lane.isEmpty && !lane.isBusy) this.#retries.resume(lane, intake, offset, state)
+      if (lane.isEmpty && !lane.isBusy) this.#resume(lane, intake, offset, state)
       else {
         // A key may lie in two partitions, and be in use for the other one.
         intake.remembered.set(offset, state)
@@ -49,8 +62,32 @@ export class Resumption {
     if (state === undefined) return false
     intake.remembered.delete(offset)
     this.#lanes.shiftDeferred(lane)
-    this.#retries.resume(lane, intake, offset, state)
+    this.#resume(lane, intake, offset, state)
     this.#lanes.refresh(lane)
     return true
   }
+
+  #resume(lane: Lane, intake: PartitionIntake, offset: number, state: FailedState): void {
+    const { mark, attempts, key, first } = state
+    if (mark === undefined) return this.#retries.resume(lane, intake, offset, state)
+    if (mark === 'cut-short' && this.#host.isCounting) {
+      intake.suspects.add(offset)
+      const entry = { intake, offset, key, attempt: attempts }
+      return this.#retries.fail(lane, entry, processEnded(intake, offset, attempts))
+    }
+    // It was not the message that ended the life, or the tenure, in which it was marked.
+    const before = { attempts: attempts - 1, dueAt: 0, key, first }
+    intake.failed.set(offset, before)
+    this.#host.noted()
+    this.#retries.resume(lane, intake, offset, before)
+  }
+}
+
+function processEnded(
+  { assignment: { topic, partition } }: PartitionIntake,
+  offset: number,
+  attempt: number,
+): QueueError {
+  const text = `the process ended during attempt ${attempt} of offset ${offset} of ${topic.name}/${partition}, while nothing else ran`
+  return new QueueError('PROCESS_ENDED', text, { topic: topic.name, partition, offset })
 }

@@ -1,5 +1,5 @@
 import type { Storage, WriteBatch } from '../contracts/storage.ts'
-import { counterKey, metaRange, partitionKey, removedKey } from '../key-layout.ts'
+import { counterKey, metaRange, partitionKey, removedKey, storeKey } from '../key-layout.ts'
 import { decodeTopicRow, type TopicRow } from './topic-row.ts'
 
 /** Rows of `meta` read at once. */
@@ -10,6 +10,10 @@ export class Catalog {
   readonly #storage: Storage
   /** The next number for a partition or group; never used twice, so that rows of deleted ones can't come back. */
   #next: number
+  /** The user's stores of state, by their names. */
+  readonly #stores = new Map<string, number>()
+  /** Stores that the next commit names. */
+  #newStores: string[] = []
   /** How many groups with members consume a topic. */
   #consumers = new Map<string, number>()
 
@@ -17,6 +21,7 @@ export class Catalog {
     this.#storage = storage
     const stored = storage.get('meta', counterKey)
     this.#next = stored ? new DataView(stored.buffer, stored.byteOffset).getUint32(0) : 1
+    for (const [name, value] of this.#rows('store')) this.#stores.set(name, idIn(value))
   }
 
   topics(): [string, TopicRow][] {
@@ -24,9 +29,19 @@ export class Catalog {
   }
 
   groups(): [string, number][] {
-    return this.#rows('group').map(([name, value]) => {
-      return [name, (JSON.parse(Buffer.from(value).toString()) as { id: number }).id]
-    })
+    return this.#rows('group').map(([name, value]) => [name, idIn(value)])
+  }
+
+  get stores(): ReadonlyMap<string, number> {
+    return this.#stores
+  }
+
+  /** Gives a store of state its number; stored by {@link Catalog.contribute}. */
+  addStore(name: string): number {
+    const id = this.nextId()
+    this.#stores.set(name, id)
+    this.#newStores.push(name)
+    return id
   }
 
   /** A number that no partition or group ever had; stored by {@link Catalog.contribute} in the commit that uses it. */
@@ -38,6 +53,8 @@ export class Catalog {
     const value = Buffer.allocUnsafe(4)
     value.writeUInt32BE(this.#next)
     writes.put('meta', counterKey, value)
+    for (const name of this.#newStores) writes.put('meta', storeKey(name), idRow(this.#stores.get(name)!))
+    this.#newStores = []
   }
 
   /** Notes that the batches of these partitions are to be removed, which may take many commits and a restart. */
@@ -57,7 +74,7 @@ export class Catalog {
     for (const topics of consumed) for (const topic of topics) this.#consumers.set(topic, this.consumers(topic) + 1)
   }
 
-  #rows(kind: 'topic' | 'group'): [string, Uint8Array][] {
+  #rows(kind: 'topic' | 'group' | 'store'): [string, Uint8Array][] {
     const found: [string, Uint8Array][] = []
     const { from, to } = metaRange(kind)
     let next: Uint8Array = from
@@ -68,4 +85,12 @@ export class Catalog {
       next = Buffer.concat([page[page.length - 1]!.key, Buffer.of(0)])
     }
   }
+}
+
+function idIn(row: Uint8Array): number {
+  return (JSON.parse(Buffer.from(row).toString()) as { id: number }).id
+}
+
+function idRow(id: number): Buffer {
+  return Buffer.from(JSON.stringify({ id }))
 }

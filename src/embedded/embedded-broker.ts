@@ -1,41 +1,64 @@
 import type {
+  Acknowledgement,
+  AppendOptions,
   Broker,
   BrokerCapabilities,
+  Effects,
   GroupDescription,
   GroupPosition,
   JoinRequest,
   Membership,
-  RetentionSettings,
   StartPosition,
   TopicSettings,
 } from '../contracts/broker.ts'
+import type { CommitPart } from '../contracts/commit-part.ts'
 import type { Contributor, Storage, StorageStats, WriteBatch } from '../contracts/storage.ts'
+import type { State } from '../contracts/state.ts'
 import { QueueError } from '../errors.ts'
 import type { EventHub } from '../events.ts'
-import { Group } from '../groups/group.ts'
+import { Group, type GroupMembership } from '../groups/group.ts'
 import { topicKey } from '../key-layout.ts'
 import { GroupCommit } from '../log/group-commit.ts'
 import { PartitionLog, type LogContext } from '../log/partition-log.ts'
-import { keepEverything } from '../log/retention.ts'
 import { RecentReads, Tail } from '../log/tail.ts'
+import type { SendResult } from '../message.ts'
+import { reservedPrefix } from '../reserved-headers.ts'
 import type { Runtime } from '../runtime/runtime.ts'
+import { PreparedTable } from '../state/prepared-table.ts'
+import { LocalState } from '../state/local-state.ts'
+import { StateTable } from '../state/state-table.ts'
 import { Catalog } from './catalog.ts'
 import { EmbeddedTopic, type TopicContext } from './embedded-topic.ts'
+import { EmbeddedPrepared } from './embedded-prepared.ts'
+import { roomFor, takeTogether } from './joint-commit.ts'
+import { EndRecord } from './end-record.ts'
 import { Maintenance } from './maintenance.ts'
+import { MessageIds } from './message-ids.ts'
+import { ProducerRegistry } from './producer-registry.ts'
 import { SendGate, type SendLimits } from './send-gate.ts'
-import { encodeTopicRow, settingsOf, type TopicRow } from './topic-row.ts'
+import { assertSameTopic, encodeTopicRow, settingsOf, type TopicRow } from './topic-row.ts'
 
 export interface EmbeddedBrokerOptions extends SendLimits {
   readonly tailBytes: number
   readonly retentionCheckMs: number
+  readonly countCrashes: boolean
 }
 
 /** Batches read from disk that stay in memory for the next reader. */
 const recentReads = 32
 
+/** A membership as this broker hands it out. */
+interface LocalMembership extends Membership {
+  readonly part: GroupMembership['part']
+}
+
 /** The broker that keeps its log in a {@link Storage}: wiring only, each decision has a module of its own. */
 export class EmbeddedBroker implements Broker {
   readonly capabilities: BrokerCapabilities
+  readonly state: State
+  readonly producers: ProducerRegistry
+  readonly prepared: EmbeddedPrepared
+  readonly ends: EndRecord | undefined
   readonly #storage: Storage
   readonly #events: EventHub
   readonly #commit: GroupCommit
@@ -51,7 +74,7 @@ export class EmbeddedBroker implements Broker {
   constructor(storage: Storage, runtime: Runtime, events: EventHub, options: EmbeddedBrokerOptions) {
     this.#storage = storage
     this.#events = events
-    this.capabilities = { durable: storage.durable, exactProgress: true }
+    this.capabilities = { durable: storage.durable, exactProgress: true, effects: true }
     const commit = new GroupCommit(storage, runtime, (error) => this.#failed(error))
     this.#commit = commit
     this.#gate = new SendGate(options, {
@@ -61,6 +84,7 @@ export class EmbeddedBroker implements Broker {
     })
     commit.afterCommit = () => this.#gate.admit()
     storage.onFailure((error) => commit.fail(error))
+    this.ends = options.countCrashes ? new EndRecord(storage, commit) : undefined
     const tail = new Tail(options.tailBytes)
     this.#log = { storage, runtime, commit, tail, recent: new RecentReads(recentReads) }
     this.#topicContext = {
@@ -72,6 +96,18 @@ export class EmbeddedBroker implements Broker {
       isShared: (topic) => this.#catalog.consumers(topic.name) > 1,
     }
     this.#catalog = new Catalog(storage)
+    const table = new StateTable(storage, commit)
+    this.prepared = new EmbeddedPrepared(this, new PreparedTable(table, (bytes) => commit.count(bytes)))
+    this.state = new LocalState(storage.epoch, table, {
+      find: (name) => this.#catalog.stores.get(name),
+      create: (name) => this.#createStore(name),
+      all: () => this.#catalog.stores,
+    })
+    this.producers = new ProducerRegistry(table, {
+      assertOpen: () => this.assertOpen(),
+      flush: () => commit.flush(),
+      fenced: (producer, epoch) => events.emit('producer:fenced', { producer, epoch }),
+    })
     for (const [name, row] of this.#catalog.topics()) this.#openTopic(name, row)
     for (const [name, id] of this.#catalog.groups()) {
       const group = this.#newGroup(name, id, false)
@@ -97,22 +133,19 @@ export class EmbeddedBroker implements Broker {
     this.assertOpen()
     const existing = this.#topics.get(name)
     if (existing) {
-      this.#checkSame(existing, wanted)
+      assertSameTopic(name, existing.settings, wanted)
       // Another caller may just be creating it.
       await this.#commit.flush()
       return existing
     }
-    const row: TopicRow = {
-      partitionIds: Array.from({ length: wanted.partitions ?? 1 }, () => this.#catalog.nextId()),
-      contentType: wanted.contentType ?? 'application/json',
-      text: wanted.text ?? true,
-      retention: wanted.retention ?? {},
-    }
-    const topic = this.#openTopic(name, row)
-    this.#save(topic)
+    const topic = this.#addTopic(name, wanted)
     await this.#commit.flush()
-    this.#events.emit('topic:created', { topic: name, partitions: row.partitionIds.length })
     return topic
+  }
+
+  ensureTopic(name: string, wanted: Partial<TopicSettings>): EmbeddedTopic {
+    this.assertOpen()
+    return this.#topics.get(name) ?? this.#addTopic(name, wanted)
   }
 
   async deleteTopic(name: string): Promise<void> {
@@ -147,15 +180,31 @@ export class EmbeddedBroker implements Broker {
     try {
       const membership = await group.join(request)
       this.#countConsumers()
-      return { ...membership, leave: (options) => membership.leave(options).finally(() => this.#countConsumers()) }
+      return this.#membership(membership)
     } catch (error) {
       if (group.isUnused) this.#groups.delete(group.name)
       throw error
     }
   }
 
+  async transact(effects: Effects, acks: readonly Acknowledgement[], options: AppendOptions): Promise<SendResult[]> {
+    this.assertOpen()
+    const settlements = acks.map(({ membership, partitions }) => (membership as LocalMembership).part({ partitions }))
+    const parts = [...settlements, ...effects.parts]
+    const { outputs } = effects
+    const take = (): Promise<SendResult[]> => {
+      const { results } = this.#take(parts, outputs)
+      if (options.acks === 'buffered') return Promise.resolve(results)
+      return new Promise((resolve, reject) => this.#commit.wait(resolve, reject, results))
+    }
+    const room = roomFor(parts, outputs)
+    const waits = room > 0 && !this.#gate.enter(room)
+    return waits ? this.#gate.wait(room, options.signal, take) : take()
+  }
+
   groups(): readonly GroupDescription[] {
-    return [...this.#groups.values()].map((group) => group.describe())
+    const groups = [...this.#groups.values()].filter(({ name }) => !name.startsWith(reservedPrefix))
+    return groups.map((group) => group.describe())
   }
 
   positions(name: string): readonly GroupPosition[] {
@@ -215,32 +264,63 @@ export class EmbeddedBroker implements Broker {
     this.#gate.shut(this.#closed)
     for (const group of this.#groups.values()) group.lose(this.#closed)
     for (const topic of this.#topics.values()) topic.end(this.#closed)
+    this.ends?.close()
     await this.#commit.settled()
     await upkeep
     for (const topic of this.#topics.values()) for (const log of topic.logs) log.release()
     await this.#storage.close()
   }
 
-  #checkSame(topic: EmbeddedTopic, wanted: Partial<TopicSettings>): void {
-    const { settings, name } = topic
-    for (const field of ['partitions', 'contentType'] as const) {
-      const value = wanted[field]
-      if (value === undefined || value === settings[field]) continue
-      const message = `topic ${name} exists with ${field} ${settings[field]}, not ${value}: leave it out or use that`
-      throw new QueueError('TOPIC_CONFLICT', message, {
-        topic: name,
-        option: field,
-        value,
-        allowed: String(settings[field]),
-      })
+  #membership(membership: GroupMembership): LocalMembership {
+    const { id, settle, part } = membership
+    return {
+      id,
+      settle,
+      part,
+      accept: (settlement, { parts, outputs }) => this.#take([part(settlement), ...parts], outputs),
+      leave: (options) => membership.leave(options).finally(() => this.#countConsumers()),
     }
+  }
+
+  #take(parts: readonly CommitPart[], outputs: Effects['outputs']): ReturnType<typeof takeTogether> {
+    this.assertOpen()
+    return takeTogether(this.#gate, parts, outputs)
+  }
+
+  #createStore(name: string): number {
+    this.assertOpen()
+    const id = this.#catalog.addStore(name)
+    this.#mark((writes) => this.#catalog.contribute(writes))
+    return id
+  }
+
+  /** A new topic, which the next commit stores. */
+  #addTopic(name: string, wanted: Partial<TopicSettings>): EmbeddedTopic {
+    const row: TopicRow = {
+      partitionIds: Array.from({ length: wanted.partitions ?? 1 }, () => this.#catalog.nextId()),
+      contentType: wanted.contentType ?? 'application/json',
+      text: wanted.text ?? true,
+      retention: wanted.retention ?? {},
+      dedupe: wanted.dedupe,
+    }
+    const topic = this.#openTopic(name, row)
+    this.#save(topic)
+    const created = { topic: name, partitions: row.partitionIds.length }
+    this.#commit.wait(
+      () => this.#events.emit('topic:created', created),
+      () => {},
+      undefined,
+    )
+    return topic
   }
 
   #openTopic(name: string, row: TopicRow): EmbeddedTopic {
     const logs = row.partitionIds.map((id, partition) => {
-      return new PartitionLog(this.#log, id, partition, row.contentType, row.text)
+      return new PartitionLog(this.#log, id, partition, row.contentType)
     })
-    const topic = new EmbeddedTopic(this.#topicContext, name, settingsOf(row), logs)
+    const settings = settingsOf(row)
+    const ids = new MessageIds(this.#log, row.partitionIds[0]!, settings.dedupe ?? false)
+    const topic = new EmbeddedTopic(this.#topicContext, name, settings, logs, ids)
     this.#topics.set(name, topic)
     return topic
   }
@@ -248,7 +328,8 @@ export class EmbeddedBroker implements Broker {
   #newGroup(name: string, id: number, isNew: boolean): Group {
     const rebalanced = (group: string, members: number): void =>
       this.#events.emit('group:rebalanced', { group, members })
-    const group = new Group({ storage: this.#storage, commit: this.#commit, rebalanced }, name, id, isNew)
+    const context = { storage: this.#storage, commit: this.#commit, rebalanced, ends: this.ends }
+    const group = new Group(context, name, id, isNew)
     this.#groups.set(name, group)
     return group
   }
@@ -270,8 +351,8 @@ export class EmbeddedBroker implements Broker {
   }
 
   #save(topic: EmbeddedTopic): void {
-    const { contentType, text, retention } = topic.settings
-    const row = encodeTopicRow({ partitionIds: topic.partitionIds, contentType, text, retention })
+    const { contentType, text, retention, dedupe } = topic.settings
+    const row = encodeTopicRow({ partitionIds: topic.partitionIds, contentType, text, retention, dedupe })
     this.#mark((writes) => {
       writes.put('meta', topicKey(topic.name), row)
       this.#catalog.contribute(writes)
@@ -303,9 +384,4 @@ export class EmbeddedBroker implements Broker {
     if (this.#closed) throw this.#closed
     if (this.#commit.failure) throw this.#commit.failure
   }
-}
-
-/** Retention with every field set. */
-export function completeRetention(given: Partial<RetentionSettings>): RetentionSettings {
-  return { ...keepEverything, ...given }
 }

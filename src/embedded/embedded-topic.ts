@@ -13,6 +13,8 @@ import type { GroupCommit } from '../log/group-commit.ts'
 import type { PartitionLog } from '../log/partition-log.ts'
 import type { StoredBatch } from '../log/record-batch.ts'
 import type { Acks, SendResult } from '../message.ts'
+import type { FirstPlace } from './dedupe-window.ts'
+import type { MessageIds } from './message-ids.ts'
 import type { SendGate } from './send-gate.ts'
 
 /** What topics share with the broker around them. */
@@ -36,10 +38,19 @@ export class EmbeddedTopic implements GroupTopic {
   ended: QueueError | undefined
   #settings: TopicSettings
   readonly #context: TopicContext
+  /** The ids that are known. */
+  readonly #ids: MessageIds
   readonly #level: { readonly flushed: SendResult['acks']; readonly buffered: SendResult['acks'] }
 
-  constructor(context: TopicContext, name: string, settings: TopicSettings, logs: readonly PartitionLog[]) {
+  constructor(
+    context: TopicContext,
+    name: string,
+    settings: TopicSettings,
+    logs: readonly PartitionLog[],
+    ids: MessageIds,
+  ) {
     this.#context = context
+    this.#ids = ids
     this.name = name
     this.#settings = settings
     this.logs = logs
@@ -55,6 +66,9 @@ export class EmbeddedTopic implements GroupTopic {
 
   append(record: EncodedRecord, options: AppendOptions): Promise<SendResult> {
     if (this.ended) return Promise.reject(this.ended)
+    // What is there already needs no room.
+    const first = this.#firstOf(record)
+    if (first !== undefined) return this.#repeated(first, options.acks)
     const bytes = sizeOf(record)
     try {
       if (this.#context.gate.enter(bytes)) return this.#append(record, bytes, options.acks)
@@ -112,6 +126,7 @@ export class EmbeddedTopic implements GroupTopic {
   async configure(settings: TopicSettings): Promise<void> {
     if (this.ended) throw this.ended
     this.#settings = settings
+    if (settings.dedupe !== undefined) this.#ids.configure(settings.dedupe)
     this.#context.save(this)
     await this.#context.commit.flush()
   }
@@ -128,6 +143,14 @@ export class EmbeddedTopic implements GroupTopic {
     return { count, bytes: log.bytesFrom(first), oldestTimestamp: log.timestampAt(first) }
   }
 
+  /** Takes a record into the next commit, for those who know when that is on disk, and that the topic has not ended. */
+  take(record: EncodedRecord): SendResult {
+    const first = this.#firstOf(record)
+    if (first !== undefined) return { ...first, acks: this.#level.flushed, duplicate: true }
+    this.#context.commit.count(sizeOf(record))
+    return this.#appendTo(this.logs[record.partition]!, record, 'flushed')
+  }
+
   /** From here on every use fails with `error`. */
   end(error: QueueError): void {
     if (this.ended) return
@@ -137,6 +160,8 @@ export class EmbeddedTopic implements GroupTopic {
 
   #append(record: EncodedRecord, bytes: number, acks: Acks): Promise<SendResult> {
     if (this.ended) return Promise.reject(this.ended)
+    const first = this.#firstOf(record)
+    if (first !== undefined) return this.#repeated(first, acks)
     const { commit } = this.#context
     commit.count(bytes)
     const log = this.logs[record.partition]!
@@ -147,6 +172,7 @@ export class EmbeddedTopic implements GroupTopic {
 
   #appendAll(records: readonly EncodedRecord[], bytes: number, acks: Acks): Promise<SendResult[]> {
     if (this.ended) return Promise.reject(this.ended)
+    if (records.some(({ id }) => id !== undefined)) return this.#appendNew(records, acks)
     const { commit } = this.#context
     commit.count(bytes)
     const places = new Places(records.length)
@@ -163,8 +189,38 @@ export class EmbeddedTopic implements GroupTopic {
 
   #appendTo(log: PartitionLog, record: EncodedRecord, acks: Acks): SendResult {
     const offset = log.append(record, acks === 'buffered')
-    const { partition } = record
-    return { partition, offset, timestamp: log.lastTimestamp, acks: this.#level[acks], duplicate: false }
+    const { partition, id } = record
+    const result = { partition, offset, timestamp: log.lastTimestamp, acks: this.#level[acks], duplicate: false }
+    if (id !== undefined) this.#ids.add(id, result)
+    return result
+  }
+
+  /** Appends those of a batch whose ids are not known, nor stand before them in the batch. */
+  #appendNew(records: readonly EncodedRecord[], acks: Acks): Promise<SendResult[]> {
+    const { commit } = this.#context
+    const results = records.map((record): SendResult => {
+      const first = this.#firstOf(record)
+      if (first !== undefined) return { ...first, acks: this.#level[acks], duplicate: true }
+      commit.count(sizeOf(record))
+      return this.#appendTo(this.logs[record.partition]!, record, acks)
+    })
+    if (acks === 'buffered') return Promise.resolve(results)
+    return new Promise((resolve, reject) => commit.wait(resolve, reject, results))
+  }
+
+  /** Where the message is that a record repeats. */
+  #firstOf({ id }: EncodedRecord): FirstPlace | undefined {
+    if (id === undefined) return undefined
+    const first = this.#ids.find(id)
+    return first && { partition: first.partition, offset: first.offset, timestamp: first.timestamp }
+  }
+
+  /** Answers a repeated send; not before the first one is as safe as this one asks for. */
+  #repeated(first: FirstPlace, acks: Acks): Promise<SendResult> {
+    const result = { ...first, acks: this.#level[acks], duplicate: true }
+    const isFlushed = first.offset < this.logs[first.partition]!.flushedEnd
+    if (acks === 'buffered' || isFlushed) return Promise.resolve(result)
+    return new Promise((resolve, reject) => this.#context.commit.wait(resolve, reject, result))
   }
 }
 
@@ -204,6 +260,7 @@ function keep(record: EncodedRecord): EncodedRecord {
   return typeof record.value === 'string' ? record : { ...record, value: Uint8Array.from(record.value) }
 }
 
-function sizeOf(record: EncodedRecord): number {
+/** What a record weighs while it waits for the disk. */
+export function sizeOf(record: EncodedRecord): number {
   return record.end - record.start + (record.key?.length ?? 0) + (record.headers?.length ?? 0)
 }

@@ -1,6 +1,6 @@
 import PQueue from 'p-queue'
 import type { Contributor, Storage, WriteBatch } from '../contracts/storage.ts'
-import { logKey, metaRange, removedKey } from '../key-layout.ts'
+import { logKey, messageIdsKey, metaRange, removedKey } from '../key-layout.ts'
 import type { GroupCommit } from '../log/group-commit.ts'
 import type { PartitionLog } from '../log/partition-log.ts'
 import { trimPoint } from '../log/retention.ts'
@@ -110,6 +110,9 @@ export class Maintenance {
     const id = Buffer.from(marker).readUInt32BE(1)
     const keys = this.#storage.keys('log', { from: logKey(id, 0), to: logKey(id + 1, 0), limit: batchesPerStep })
     for (const key of keys) writes.remove('log', key)
-    if (keys.length < batchesPerStep) writes.remove('meta', removedKey(id))
+    const range = { from: messageIdsKey(id, 0), to: messageIdsKey(id + 1, 0), limit: batchesPerStep }
+    const ids = this.#storage.keys('state', range)
+    for (const key of ids) writes.remove('state', key)
+    if (keys.length < batchesPerStep && ids.length < batchesPerStep) writes.remove('meta', removedKey(id))
   }
 }

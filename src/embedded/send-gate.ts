@@ -54,11 +54,16 @@ export class SendGate {
     return this.#waitingCount
   }
 
-  /** Whether a send of `bytes` may go on at once. @throws `STORE_FULL`, `IN_FLIGHT_FULL` */
-  enter(bytes: number): boolean {
+  /** Counts bytes that are about to be written. @throws `STORE_FULL` while the disk has no room for new messages */
+  assertAvailable(bytes: number): void {
     this.#bytesSinceLook += bytes
     if (this.#full || this.#bytesSinceLook > this.#bytesPerLook) this.#look()
     if (this.#full) throw storeFull(this.#limits.minFreeBytes)
+  }
+
+  /** Whether a send of `bytes` may go on at once. @throws `STORE_FULL`, `IN_FLIGHT_FULL` */
+  enter(bytes: number): boolean {
+    this.assertAvailable(bytes)
     if (this.#waitingCount === 0 && this.#hasRoom(bytes)) return true
     if (this.#limits.onFull === 'reject') {
       throw inFlightFull(`${this.#source.inFlightBytes()} bytes wait for the disk (maxInFlightBytes)`)

@@ -3,10 +3,10 @@ import type {
   GroupDescription,
   GroupPosition,
   JoinRequest,
-  Membership,
   Settlement,
   StartPosition,
 } from '../contracts/broker.ts'
+import type { CommitPart } from '../contracts/commit-part.ts'
 import { startOffset } from '../contracts/start-position.ts'
 import type { CommitQueue, Contributor, Storage, WriteBatch } from '../contracts/storage.ts'
 import { QueueError } from '../errors.ts'
@@ -21,6 +21,17 @@ export interface GroupContext {
   readonly commit: CommitQueue
   /** Told after each change of owners. */
   readonly rebalanced: (group: string, owners: number) => void
+  /** Told before a member is granted anything: what it marks is on disk by then. */
+  readonly ends?: { begin(): void } | undefined
+}
+
+/** A member's side of a group, for the broker around it. */
+export interface GroupMembership {
+  readonly id: string
+  settle(settlement: Settlement): Promise<void>
+  /** A settlement as a part of a commit. */
+  part(settlement: Settlement): CommitPart
+  leave(options?: { abandon?: boolean }): Promise<void>
 }
 
 /** Fences are made of the store's epoch and a count of grants, so that they rise over restarts without being stored. */
@@ -80,7 +91,7 @@ export class Group implements Contributor {
   }
 
   /** Adds a member; resolves when the group's positions are stored. */
-  async join(request: JoinRequest): Promise<Membership> {
+  async join(request: JoinRequest): Promise<GroupMembership> {
     const topics = request.topics as readonly GroupTopic[]
     this.#joining++
     const starts = await this.#places.starts(topics, request.from).finally(() => this.#joining--)
@@ -88,11 +99,13 @@ export class Group implements Contributor {
     for (const [topic, offsets] of starts) this.#places.begin(topic, offsets)
     const member: Member = { id: `${this.name}-${++this.#memberCount}`, topics, listener: request.listener }
     this.#members.push(member)
+    this.#context.ends?.begin()
     await this.#committed()
     this.#rebalance()
     return {
       id: member.id,
       settle: (settlement) => this.#settle(member, settlement),
+      part: (settlement) => this.#part(member, settlement),
       leave: (options) => this.#leave(member, options?.abandon ?? false),
     }
   }
@@ -168,17 +181,34 @@ export class Group implements Contributor {
   }
 
   #settle(member: Member, settlement: Settlement): Promise<void> {
-    for (const { assignment } of settlement.partitions) {
-      const place = this.#places.of(assignment)
-      if (place?.owner === member && place.fence === assignment.fence) continue
-      const { partition, topic } = assignment
-      const message = `partition ${partition} of ${topic.name} has another owner in group ${this.name}: nothing was settled`
-      return Promise.reject(new QueueError('FENCED', message, { group: this.name, topic: topic.name, partition }))
+    const part = this.#part(member, settlement)
+    try {
+      part.check()
+    } catch (error) {
+      return Promise.reject(error as QueueError)
     }
-    for (const partition of settlement.partitions) {
-      this.#places.settle(this.#places.of(partition.assignment)!, partition)
-    }
+    part.apply([])
     return this.#committed()
+  }
+
+  #part(member: Member, { partitions }: Settlement): CommitPart {
+    return {
+      check: () => {
+        for (const { assignment } of partitions) this.#assertOwner(member, assignment)
+      },
+      apply: () => {
+        for (const partition of partitions) this.#places.settle(this.#places.of(partition.assignment)!, partition)
+        if (this.#places.hasChanges) this.#context.commit.mark(this)
+      },
+    }
+  }
+
+  #assertOwner(member: Member, assignment: Assignment): void {
+    const place = this.#places.of(assignment)
+    if (place?.owner === member && place.fence === assignment.fence) return
+    const { partition, topic } = assignment
+    const message = `partition ${partition} of ${topic.name} has another owner in group ${this.name}: nothing was settled`
+    throw new QueueError('FENCED', message, { group: this.name, topic: topic.name, partition })
   }
 
   #committed(): Promise<void> {

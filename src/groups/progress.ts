@@ -3,6 +3,7 @@ import type { Storage, WriteBatch } from '../contracts/storage.ts'
 import { QueueError } from '../errors.ts'
 import { failedKey, maxOffset, offsetOfFailedKey, pageKey, pageOfKey, positionKey } from '../key-layout.ts'
 import { OffsetSet } from '../offset-set.ts'
+import { TextPool } from '../text-pool.ts'
 
 /** Rows read at once when a group's progress is restored. */
 const rowsPerPage = 256
@@ -10,8 +11,8 @@ const rowsPerPage = 256
 /**
  * What one group has finished in one partition and what failed there, in memory and as rows of the store.
  *
- * Invariants: a message that failed is not finished; the position never passes an offset that is not finished, in memory or on disk; a crash between two commits
- * takes both back to the same state.
+ * Invariants: a message that failed is not finished; the position never passes an offset that is not finished, in memory
+ * or on disk; a crash between two commits takes both back to the same state.
  */
 export class Progress {
   readonly #groupId: number
@@ -49,9 +50,10 @@ export class Progress {
     const set = new OffsetSet(new DataView(row.buffer, row.byteOffset).getFloat64(0, true))
     const progress = new Progress(groupId, partitionId, set, false)
     const failed = failedKey(groupId, partitionId, 0)
+    const errors = new TextPool()
     eachRow(storage, pageKey(groupId, partitionId, 0), failed, (key, value) => set.restorePage(pageOfKey(key), value))
     eachRow(storage, failed, failedKey(groupId, partitionId, maxOffset), (key, value) => {
-      progress.#failed.set(offsetOfFailedKey(key), decodeFailed(value))
+      progress.#failed.set(offsetOfFailedKey(key), decodeFailed(value, errors))
     })
     return progress
   }
@@ -165,20 +167,45 @@ function eachRow(
   }
 }
 
-/** Attempts (f64), when it is due (f64), and the key, if it has one, behind a byte that says so. */
-function encodeFailed({ attempts, dueAt, key }: FailedState): Uint8Array {
+/** Bits of the byte that says what the row of a failed message has. */
+const has = { key: 1, first: 2, mark: 4, askedAt: 8, askedDelay: 16 } as const
+
+/**
+ * Attempts (f64), when it is due (f64), a byte that says what was asked for and what follows: of the first failure its time
+ * (f64), the length of its error (u32) and that error as JSON; the key.
+ */
+function encodeFailed({ attempts, dueAt, key, first, mark, asked }: FailedState): Uint8Array {
   const keyBytes = Buffer.from(key ?? '', 'utf8')
-  const value = Buffer.alloc(17 + keyBytes.length)
+  const error = Buffer.from(first?.error ?? '', 'utf8')
+  const keyStart = 17 + (first === undefined ? 0 : 12 + error.length)
+  const value = Buffer.alloc(keyStart + keyBytes.length)
   value.writeDoubleLE(attempts, 0)
   value.writeDoubleLE(dueAt, 8)
-  value[16] = key === undefined ? 0 : 1
-  keyBytes.copy(value, 17)
+  value[16] = (key === undefined ? 0 : has.key) | (first === undefined ? 0 : has.first) | (mark ? has.mark : 0)
+  if (asked !== undefined) value[16]! |= asked === 'at' ? has.askedAt : has.askedDelay
+  if (first !== undefined) {
+    value.writeDoubleLE(first.at, 17)
+    value.writeUInt32LE(error.length, 25)
+    error.copy(value, 29)
+  }
+  keyBytes.copy(value, keyStart)
   return value
 }
 
-function decodeFailed(row: Uint8Array): FailedState {
-  if (row.length < 17) throw new QueueError('STORE_CORRUPT', `the row of a failed message has ${row.length} bytes`)
+function decodeFailed(row: Uint8Array, errors: TextPool): FailedState {
   const value = Buffer.from(row.buffer, row.byteOffset, row.byteLength)
-  const key = value[16] === 1 ? value.toString('utf8', 17) : undefined
-  return { attempts: value.readDoubleLE(0), dueAt: value.readDoubleLE(8), key }
+  const flags = value[16] ?? 0
+  const hasFirst = flags & has.first
+  const errorEnd = hasFirst && value.length >= 29 ? 29 + value.readUInt32LE(25) : 17
+  if (value.length < (hasFirst ? Math.max(29, errorEnd) : 17))
+    throw new QueueError('STORE_CORRUPT', `the row of a failed message has ${row.length} bytes`)
+  const key = flags & has.key ? value.toString('utf8', errorEnd) : undefined
+  const first = hasFirst
+    ? { at: value.readDoubleLE(17), error: errors.share(value.toString('utf8', 29, errorEnd)) }
+    : undefined
+  const asked = flags & has.askedAt ? 'at' : flags & has.askedDelay ? 'delay' : undefined
+  const facts = { ...(first && { first }), ...(asked && { asked }) }
+  const state = { attempts: value.readDoubleLE(0), dueAt: value.readDoubleLE(8), key, ...facts } as FailedState
+  // Whoever made the mark is gone: a store has one owner.
+  return flags & has.mark ? { ...state, mark: 'cut-short' } : state
 }

@@ -12,10 +12,14 @@ export {
   type ClaimOutcome,
   type IdempotencyCapabilities,
   type IdempotencyStore,
+  type LocalMarks,
   type MarkOptions,
   type RememberedError,
   type SweepOutcome,
 } from '../contracts/idempotency-store.ts'
+export type { CommitPart } from '../contracts/commit-part.ts'
+export type { EnvironmentOwner, Joinable } from '../contracts/environment.ts'
+export { openLmdbIdempotencyStore, type LmdbIdempotencyOptions, type LmdbIdempotencyStore } from './lmdb-store.ts'
 export type { MemoryIdempotencyOptions, MemoryIdempotencyStats, MemoryIdempotencyStore } from './memory-store.ts'
 export type { IoredisClient, NodeRedisClient, NodeRedisEvalOptions, RedisClient } from './redis-client.ts'
 export { openRedisIdempotencyStore, type RedisIdempotencyOptions, type RedisIdempotencyStore } from './redis-store.ts'

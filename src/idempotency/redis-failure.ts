@@ -4,7 +4,7 @@ import { QueueError } from '../errors.ts'
  * What a failed call on Redis means to who made it. Everything that Redis did not answer itself, a lost connection above
  * all, may be tried again, and may have taken effect.
  */
-export function redisFailure(cause: unknown, prefix: string): Error {
+export function redisFailure(cause: unknown, prefix: string): QueueError {
   const text = cause instanceof Error ? cause.message : String(cause)
   const said = `Redis says: ${text}`
   if (/^OOM\b/.test(text)) {
@@ -20,7 +20,6 @@ export function redisFailure(cause: unknown, prefix: string): Error {
   if (/^ERR unknown command\b/i.test(text)) {
     return new QueueError('UNSUPPORTED', `the Redis server can't run scripts. ${said}`, { cause })
   }
-  return new Error(`the Redis server did not do its part, which may succeed later: ${text || 'no connection'}`, {
-    cause,
-  })
+  const message = `the Redis server did not do its part, which may succeed later: ${text || 'no connection'}`
+  return new QueueError('STORE_UNREACHABLE', message, { cause })
 }

@@ -85,7 +85,7 @@ export function errorOf(dialect: SqlDialect, table: string, cause: unknown): unk
     }
     case 'lost': {
       const message = `the database of the idempotency store did not answer, which may succeed later; ${said}`
-      return Object.assign(new Error(message, { cause }), { retriable: true })
+      return new QueueError('STORE_UNREACHABLE', message, { cause })
     }
     case 'missing': {
       const message = `'${table}' is not a table of an idempotency store, or one of an older version: call setup() once; ${said}`

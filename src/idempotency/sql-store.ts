@@ -131,7 +131,7 @@ export function openSqlIdempotencyStore(options: SqlIdempotencyOptions): SqlIdem
  * that all processes with the file share and that goes on over a restart. Where it is set, leases and marks end earlier
  * or later by as much.
  *
- * **Errors.** A call whose connection was lost rejects with an error that has `retriable: true`; it may have taken effect,
+ * **Errors.** A call whose connection was lost rejects with `STORE_UNREACHABLE`, retriable; it may have taken effect,
  * and can be made again. The store recovers with the next connection that the pool opens. Deadlocks and failed
  * serializations are tried again inside, except in a transaction of the user; `STORE_LOCKED`, retriable, says that it
  * did not help. `NOT_A_STORE` says that {@link SqlIdempotencyStore.setup} was not called.

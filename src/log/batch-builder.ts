@@ -32,7 +32,8 @@ export class BatchBuilder {
   /** Whether every record gathered so far was sent as `buffered`. */
   buffered = true
   readonly #contentType: Buffer
-  readonly #text: boolean
+  /** Whether the values gathered are text; of a text topic too, bytes that were moved there stay bytes. */
+  #text = false
   readonly #texts = new TextRuns()
   #staging: Buffer = Buffer.alloc(0)
   #staged = 0
@@ -43,13 +44,19 @@ export class BatchBuilder {
   #headers: (string | undefined)[] = []
   #someHeaders = false
 
-  constructor(contentType: string, text: boolean) {
+  constructor(contentType: string) {
     this.#contentType = Buffer.from(contentType, 'latin1')
-    this.#text = text
   }
 
+  /** Whether a value may join those gathered: text and bytes don't share a batch. */
+  takes(value: string | Uint8Array): boolean {
+    return this.count === 0 || (typeof value === 'string') === this.#text
+  }
+
+  /** Only what {@link BatchBuilder.takes}. */
   add(record: BuilderRecord): void {
     const { key, value, start, end, headers } = record
+    if (this.count === 0) this.#text = typeof value === 'string'
     if (++this.count > this.#valueEnds.length) this.#growEnds()
     let size = end - start + 5
     if (this.#text) this.#valueEnds[this.count - 1] = this.#texts.add(value as string, start, end)

@@ -61,11 +61,11 @@ export class PartitionLog implements Contributor, TailOwner {
   #wakeScheduled = false
   #openedAt = 0
 
-  constructor(context: LogContext, id: number, partition: number, contentType: string, text: boolean) {
+  constructor(context: LogContext, id: number, partition: number, contentType: string) {
     this.#context = context
     this.id = id
     this.partition = partition
-    this.#builder = new BatchBuilder(contentType, text)
+    this.#builder = new BatchBuilder(contentType)
     const row = context.storage.get('meta', partitionKey(id))
     const trimmed = row === undefined ? { start: 0, bytes: 0, timestamp: 0 } : readPartitionRow(row)
     const [last] = context.storage.range('log', { ...this.#range(), limit: 1, reverse: true })
@@ -113,7 +113,7 @@ export class PartitionLog implements Contributor, TailOwner {
   append(record: BuilderRecord, buffered: boolean): number {
     const builder = this.#builder
     const size = record.end - record.start + (record.key === undefined ? 0 : record.key.length)
-    if (builder.count > 0 && builder.bytes + size > maxBatchBytes) this.#seal()
+    if (builder.count > 0 && (builder.bytes + size > maxBatchBytes || !builder.takes(record.value))) this.#seal()
     if (builder.count === 0) {
       this.#openedAt = Math.max(this.#lastTimestamp, this.#context.runtime.now())
       this.#lastTimestamp = this.#openedAt

@@ -3,6 +3,7 @@ import { bytes, deepFreeze, json, type Codec } from '../codec.ts'
 import type { RecordBatch } from '../contracts/broker.ts'
 import { QueueError } from '../errors.ts'
 import type { Headers } from '../message.ts'
+import { readReserved, reservedHeader, startOf } from '../reserved-headers.ts'
 
 /**
  * How a record batch looks on disk (docs/storage-format.md has the table):
@@ -41,6 +42,9 @@ export const at = {
 export const absentBit = 1
 
 export const noHeaders: Headers = Object.freeze({})
+
+/** What the stored headers of a message begin with that is for one group only. */
+const addressed = Buffer.from(startOf(reservedHeader.redrive))
 
 /** JSON values that are parsed in one call when a batch is read in order; a call for each costs a quarter more. */
 const valuesPerParse = 32
@@ -160,6 +164,20 @@ export class StoredBatch implements RecordBatch {
     if (start === end) return noHeaders
     const text = this.encoded.toString('utf8', this.#headersStart + start, this.#headersStart + end)
     return Object.freeze(JSON.parse(text) as Record<string, string>)
+  }
+
+  get hasHeaders(): boolean {
+    return this.#headerEnds !== undefined
+  }
+
+  addresseeAt(index: number): string | undefined {
+    const ends = this.#headerEnds
+    if (ends === undefined) return undefined
+    const start = this.#headersStart + (index === 0 ? 0 : ends[index - 1]!)
+    const end = Math.min(start + addressed.length, this.#headersStart + ends[index]!)
+    if (this.encoded.compare(addressed, 0, addressed.length, start, end) !== 0) return undefined
+    const group = readReserved(this.headersAt(index), reservedHeader.redrive)?.['group']
+    return typeof group === 'string' ? group : undefined
   }
 
   valueAt(index: number, codec: Codec<unknown>): unknown {

@@ -86,11 +86,11 @@ export class Drainer {
     return left
   }
 
-  /** Nothing is stopped or paused, so everything should have been handed out: the invariants judge what is left. */
+  /** Nothing is parked or paused, so everything should have been handed out: the invariants judge what is left. */
   #isIdle(): boolean {
     return this.#simulation.life.members.every(({ dispatcher, hasLeft }) => {
       if (hasLeft || dispatcher === undefined) return true
-      return dispatcher.retries.stoppedCount === 0 && !dispatcher.pauses.holdsAny
+      return dispatcher.retries.parkedCount === 0 && !dispatcher.pauses.holdsAny
     })
   }
 

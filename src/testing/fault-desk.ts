@@ -131,7 +131,7 @@ export class FaultDesk implements FaultSource {
     this.#simulation.interleave(options.seed)
   }
 
-  /** Ends every fault that goes on: stuck handlers run, the store has room again, stopped keys go on. */
+  /** Ends every fault that goes on: stuck handlers run, the store has room again, parked keys go on. */
   lift(): Promise<void> {
     this.#rules.length = 0
     return this.#simulation.lift()

@@ -1,3 +1,5 @@
+import type { OnExhausted } from '../dispatch/retry-policy.ts'
+import type { DedupeSettings } from '../contracts/broker.ts'
 import type { Acks, Headers } from '../message.ts'
 
 /** What every event of a history carries. */
@@ -35,6 +37,24 @@ export interface Delivery extends Place {
 /** A range of finished offsets as pairs: first, end (exclusive), first, end, … */
 export type OffsetPairs = readonly number[]
 
+/** What takes effect as one piece: a settlement with what its handler wanted done, or a transaction; by its number. */
+export type EffectSource = { readonly settlement: number } | { readonly transaction: number }
+
+/** An entry of a store of state; engine stores have names with spaces. The value is what JSON reads, or the bytes. */
+export interface StateEntrySnapshot {
+  readonly store: string
+  readonly key: string
+  readonly value: unknown
+}
+
+/** Which message of which group a dead letter was. */
+export interface DeadLetterOrigin {
+  readonly group: string
+  readonly topic: string
+  readonly partition: number
+  readonly offset: number
+}
+
 /** What a log holds at a moment. */
 export interface LogSnapshot {
   readonly topic: string
@@ -43,7 +63,13 @@ export interface LogSnapshot {
   readonly start: number
   readonly end: number
   /** From `start` to `end`. */
-  readonly records: readonly { readonly offset: number; readonly key: string | undefined; readonly value: unknown }[]
+  readonly records: readonly {
+    readonly offset: number
+    readonly key: string | undefined
+    readonly value: unknown
+    /** Of a dead letter: where it comes from. */
+    readonly from?: DeadLetterOrigin | undefined
+  }[]
 }
 
 /** How far a group is in a partition at a moment. */
@@ -57,11 +83,25 @@ export interface ProgressSnapshot {
   readonly finishedAbove: readonly number[]
 }
 
+/** A message that a named producer prepared. */
+export interface PreparedIdentity {
+  readonly producer: string
+  /** Names it among those of its producer. */
+  readonly id: string
+  readonly topic: string
+  readonly key: string | undefined
+}
+
+/** What can be decided about a prepared message; `give-up` moves it to the dead letters. */
+export type PreparedDecision = 'commit' | 'rollback' | 'give-up'
+
 /** What is bounded in a subscription. */
 export interface MemberLimits {
   readonly ordering: 'key' | 'partition' | 'unordered'
   readonly concurrency: number
   readonly attempts: number
+  /** What becomes of a message that is not tried again; `'park-key'` when left out. */
+  readonly onExhausted?: OnExhausted
   /** Most messages of a call; undefined where messages are handed out one by one. */
   readonly batchMax: number | undefined
 }
@@ -84,12 +124,24 @@ export interface HistoryEvents {
     readonly key: string | undefined
     readonly value: unknown
     readonly headers: Headers
+    /** The id that the sender gave it, and the window in which the topic knows it. */
+    readonly id?: string | undefined
+    readonly dedupe?: DedupeSettings | false | undefined
+    /** The named producer that sends it. */
+    readonly producer?:
+      { readonly name: string; readonly epoch: number; readonly sequence: number | undefined } | undefined
     /** Number that all messages of one `sendBatch` share; they are kept together or not at all. */
     readonly batch: number | undefined
     readonly acks: Acks
+    /** Of an output: what it commits with. */
+    readonly of?: EffectSource
   }
   /** A send was acknowledged to its caller. */
   acked: Place & { readonly send: number; readonly acks: Acks }
+  /** A send was answered with the place of a message that was there already: nothing was appended. */
+  repeated: Place & { readonly send: number; readonly acks: Acks }
+  /** A named producer was opened: those of a smaller epoch are fenced. */
+  'producer:opened': { readonly producer: string; readonly epoch: number }
   /** A send was refused, or its outcome is not known because the store failed. */
   refused: {
     readonly send: number
@@ -97,6 +149,34 @@ export interface HistoryEvents {
     readonly partition: number
     readonly key: string | undefined
     readonly error: unknown
+  }
+  /** A producer was told to prepare a message. */
+  prepare: PreparedIdentity & { readonly partition: number; readonly value: unknown }
+  /** A prepared message is stored. */
+  prepared: PreparedIdentity
+  /** It was refused, or it is not known whether it is stored because the store failed. */
+  unprepared: PreparedIdentity & { readonly error: unknown }
+  /** Somebody decides about a prepared message: the producer, or its checker. */
+  decide: PreparedIdentity & {
+    readonly decision: PreparedDecision
+    /** Number of the send that makes it visible. */
+    readonly send: number | undefined
+  }
+  /** What was decided is stored. The place is that of the message where it is visible now. */
+  decided: PreparedIdentity & {
+    readonly decision: PreparedDecision
+    readonly partition?: number
+    readonly offset?: number
+  }
+  /** A decision was refused, because there was another one or the producer was fenced; or its outcome is not known. */
+  undecided: PreparedIdentity & { readonly decision: PreparedDecision; readonly error: unknown }
+  /** A checker was asked about a prepared message. */
+  checked: PreparedIdentity & {
+    /** How often it was asked, from 1. */
+    readonly check: number
+    readonly answer: 'commit' | 'rollback' | 'unknown'
+    readonly error: unknown
+    readonly nextInMs: number | undefined
   }
   /** Everything below `start` was removed. */
   trimmed: { readonly topic: string; readonly partition: number; readonly start: number }
@@ -134,18 +214,51 @@ export interface HistoryEvents {
   start: Delivery & { readonly value: unknown }
   /** The handler returned. */
   done: Delivery
-  /** The handler threw. */
+  /** The handler threw or, in a call whose time was over, ended; of an abandoned call that is so at once. */
   error: Delivery & { readonly error: unknown }
-  /** The engine decided about a failed message: it is tried again in `retryInMs`, or its key is stopped when that is undefined. */
+  /** The time of a handler call was over: its outcome counts for nothing, and with `isAbandoned` its key is free. */
+  'timed-out': Delivery & { readonly isAbandoned: boolean }
+  /** An abandoned call has ended after all. */
+  late: Delivery
+  /** Running calls of a member were to be ended: their signals were aborted. */
+  cancelled: {
+    readonly group: string
+    readonly member: string
+    readonly calls: number
+    readonly error: unknown
+  }
+  /** The engine decided about a failed message: it is tried again in `retryInMs`, or not again when that is undefined. */
   failed: Place & {
     readonly group: string
     readonly attempt: number
     readonly error: unknown
     readonly retryInMs: number | undefined
   }
-  /** A message used up its attempts: its key waits until it is told to go on. */
-  stopped: Place & { readonly group: string; readonly error: unknown }
-  /** Stopped keys of a member were told to go on, with their attempts counted anew; all of them where no key is named. */
+  /** The engine hands a message out again without counting its attempt, although its handler may have done its work. */
+  deferred: Place & {
+    readonly group: string
+    readonly attempt: number
+    readonly reason: unknown
+    readonly retryInMs: number
+  }
+  /** A message is not tried again: its key waits until it is told to go on. */
+  parked: Place & { readonly group: string; readonly error: unknown }
+  /** A message was given up and counts as finished. */
+  /** A message was moved to the dead letters; durable with the settlement that has it. */
+  'dead-lettered': Place & {
+    readonly group: string
+    readonly attempts: number
+    readonly reason: string
+    readonly error: unknown
+    readonly deadLetterTopic: string
+  }
+  skipped: Place & { readonly group: string; readonly attempts: number; readonly error: unknown }
+  /** The idempotency store of a group knew that a message was done: it is finished without a call. */
+  duplicate: Place & { readonly group: string }
+  /**
+   * Keys of a member were told to go on at once, parked ones with their attempts counted anew; all of them where no key is
+   * named.
+   */
   renewed: { readonly group: string; readonly member: string; readonly key: string | undefined }
   /** A member asked for a settlement. */
   settle: {
@@ -153,6 +266,8 @@ export interface HistoryEvents {
     readonly member: string
     /** Number of the settlement, unique in the history. */
     readonly settlement: number
+    /** Set where a transaction acknowledges: its messages are done if it commits, whatever their handlers do. */
+    readonly byTransaction?: true
     readonly partitions: readonly {
       readonly topic: string
       readonly partition: number
@@ -160,6 +275,10 @@ export interface HistoryEvents {
       readonly finished: OffsetPairs
       /** Messages that failed, with how often; 0 where they begin anew. */
       readonly failed: readonly { readonly offset: number; readonly attempts: number }[]
+      /** Offsets that are finished because a dead letter takes their place in the same commit. */
+      readonly deadLettered?: readonly number[]
+      /** Messages that are marked before they run alone, with the attempt that is about to begin. */
+      readonly marked?: readonly { readonly offset: number; readonly attempt: number }[]
     }[]
   }
   /** A settlement is durable. The positions are those of its partitions at this moment. */
@@ -171,6 +290,30 @@ export interface HistoryEvents {
   }
   /** A settlement was refused, because a partition has another owner (`FENCED`) or the store failed. */
   unsettled: { readonly group: string; readonly member: string; readonly settlement: number; readonly error: unknown }
+  /** A transaction's callback has returned; it acknowledges with so many settlements, by their numbers. */
+  'transaction:begun': {
+    readonly transaction: number
+    readonly acks: Acks
+    readonly sends: readonly number[]
+    readonly settlements: readonly number[]
+  }
+  /** A transaction has reached the level that it waits for. */
+  'transaction:committed': { readonly transaction: number }
+  /** A transaction was refused, or its outcome is not known because the store failed. */
+  'transaction:refused': { readonly transaction: number; readonly error: unknown }
+  /** A row of a store of state was written, for everyone to see; removed when the value is undefined. */
+  state: {
+    readonly store: string
+    readonly key: string
+    readonly value: unknown
+    readonly of: EffectSource | undefined
+  }
+  /** A settlement with effects, or a transaction, took effect; on disk it is with the next commit. */
+  accepted: {
+    readonly of: EffectSource
+    /** Where its outputs are. */
+    readonly outputs: readonly (Place & { readonly send: number })[]
+  }
   /** Retention removed what the group had not finished: [from, to), `count` of them unfinished. */
   gap: {
     readonly group: string
@@ -180,8 +323,6 @@ export interface HistoryEvents {
     readonly to: number
     readonly count: number
   }
-  /** A named place was passed at which a fault may strike; only where one did, unless every point is asked for. */
-  point: { readonly point: string }
   /** A fault was injected. `text` says what, in words. */
   fault: { readonly name: string; readonly text: string }
   /** The process died. What its handlers still do is a zombie's. */
@@ -193,6 +334,10 @@ export interface HistoryEvents {
     readonly reason: 'restart' | 'end'
     readonly logs: readonly LogSnapshot[]
     readonly progress: readonly ProgressSnapshot[]
+    /** Prepared messages that nobody decided about; left out where there are none. */
+    readonly prepared?: readonly PreparedIdentity[]
+    /** Rows of the stores of state; undefined where the broker keeps none. */
+    readonly state?: readonly StateEntrySnapshot[] | undefined
   }
   /** Free space fell below the reserve, or is there again. */
   'store:full': {}
@@ -204,7 +349,7 @@ export interface HistoryEvents {
   external: { readonly text: string; readonly isDeclared: boolean }
   /** A task of the engine threw, which would end a process. */
   thrown: { readonly error: unknown }
-  /** `drain` ended: no finite work is left but what `left` counts, which is stopped or paused. */
+  /** `drain` ended: no finite work is left but what `left` counts, which is parked or paused. */
   drained: { readonly idle: 'empty' | 'parked' | 'external'; readonly left: number }
 }
 

@@ -71,7 +71,9 @@ export {
   type PointMatch,
 } from './fault-desk.ts'
 export type {
+  DeadLetterOrigin,
   Delivery,
+  EffectSource,
   History,
   HistoryEvent,
   HistoryEvents,
@@ -81,8 +83,11 @@ export type {
   MemberLimits,
   OffsetPairs,
   Place,
+  PreparedDecision,
+  PreparedIdentity,
   ProgressSnapshot,
   Stamp,
+  StateEntrySnapshot,
 } from './history.ts'
 export type {
   DeadMessage,

@@ -18,7 +18,7 @@ export interface DeliveredMessage extends Place {
   readonly error: unknown
 }
 
-/** A message that holds up its key: it failed, and waits for its next attempt or to be told to go on. */
+/** A message that failed, and waits for its next attempt or to be told to go on, or was skipped. */
 export interface HeldMessage extends Place {
   readonly group: string
   /** How often it was tried. */
@@ -26,6 +26,8 @@ export interface HeldMessage extends Place {
   readonly error: unknown
   /** When it is tried again, in virtual milliseconds since the test began; undefined when it was given up. */
   readonly dueAt: number | undefined
+  /** It was given up, and holds up its key. */
+  readonly isParked: boolean
 }
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] }
@@ -87,17 +89,31 @@ export function placeId({ topic, partition, offset }: Omit<Place, 'key'>): strin
   return `${topic}\0${partition}\0${offset}`
 }
 
-/** Messages that hold up their keys now, in the order in which that was decided. */
+/** Messages that hold up their keys now, or were given up, in the order in which that was decided. */
 export function heldBack(history: History): HeldMessage[] {
   const held = new Map<string, HeldMessage>()
   const tries = new Map<string, number>()
   const idOf = (event: Place & { readonly group: string }): string => `${event.group}\0${placeId(event)}`
-  const hold = (event: HistoryEvent<'failed' | 'stopped'>, attempts: number, dueAt: number | undefined): void => {
+  const hold = (
+    event: HistoryEvent<'failed' | 'parked' | 'skipped' | 'dead-lettered'>,
+    attempts: number,
+    dueAt: number | undefined,
+  ): void => {
     const { group, topic, partition, offset, key } = event
     // What the handler threw says more than that the engine gave up because of it.
     const error = isQueueError(event.error, 'HANDLER_FAILED') ? event.error.cause : event.error
     held.delete(idOf(event))
-    held.set(idOf(event), { group, topic, partition, offset, key, attempts, error, dueAt })
+    held.set(idOf(event), {
+      group,
+      topic,
+      partition,
+      offset,
+      key,
+      attempts,
+      error,
+      dueAt,
+      isParked: event.kind === 'parked',
+    })
   }
   const letGo = (isMeant: (one: HeldMessage) => boolean): void => {
     for (const [id, one] of held) if (isMeant(one)) held.delete(id)
@@ -110,7 +126,9 @@ export function heldBack(history: History): HeldMessage[] {
       tries.set(idOf(event), event.attempt)
       if (event.retryInMs === undefined) held.delete(idOf(event))
       else hold(event, event.attempt, event.at + event.retryInMs)
-    } else if (event.kind === 'stopped') hold(event, tries.get(idOf(event)) ?? 1, undefined)
+    } else if (event.kind === 'duplicate') held.delete(idOf(event))
+    else if (event.kind === 'parked') hold(event, tries.get(idOf(event)) ?? 1, undefined)
+    else if (event.kind === 'skipped' || event.kind === 'dead-lettered') hold(event, event.attempts, undefined)
     else {
       const isMeant = released(event)
       if (isMeant !== undefined) letGo(isMeant)
@@ -129,7 +147,8 @@ function released(event: HistoryEvent): ((one: HeldMessage) => boolean) | undefi
   if (event.kind === 'settled') {
     const isBelow = (one: HeldMessage): boolean =>
       event.positions.some((place) => isThere(one, place) && one.offset < place.position)
-    return (one) => one.group === event.group && isBelow(one)
+    // What was skipped or moved is given up for good.
+    return (one) => one.group === event.group && (one.isParked || one.dueAt !== undefined) && isBelow(one)
   }
   if (event.kind === 'sought') return (one) => one.group === event.group && isThere(one, event)
   return undefined

@@ -38,7 +38,7 @@ export interface GroupView {
   /** What runs now. */
   readonly inFlight: DeliveredMessage[]
   /** Keys that wait until they are told to go on. */
-  readonly stopped: (string | undefined)[]
+  readonly parked: (string | undefined)[]
   /** Acknowledged messages of its topics that are in the log, but not durably finished by the group. */
   readonly lag: number
   /** How often partitions were handed to members after the membership had changed: 1 after the first join. */
@@ -57,7 +57,7 @@ export interface PendingMessage extends Place {
   readonly inMs: number
 }
 
-/** A message that was given up: one that holds up its key until it is tried again, since a restart or a seek. */
+/** A message that was given up: one that was skipped or moved to the dead letters, or holds up its key until it is tried again. */
 export interface DeadMessage extends Place {
   readonly group: string
   readonly attempts: number
@@ -150,8 +150,8 @@ export class Inspection {
       get inFlight() {
         return deliveriesOf(history, name).filter(({ outcome }) => outcome === 'running')
       },
-      get stopped() {
-        return heldBack(history).flatMap((one) => (one.group === name && one.dueAt === undefined ? [one.key] : []))
+      get parked() {
+        return heldBack(history).flatMap((one) => (one.group === name && one.isParked ? [one.key] : []))
       },
       get lag() {
         return lagOf(history, name)
@@ -192,7 +192,7 @@ export class Inspection {
     for (const event of this.#history.events.slice(fromSeq)) {
       if (event.kind === 'deliver') counts.attempts++
       if (event.kind === 'deliver' && event.attempt > 1) counts.retried++
-      if (event.kind === 'stopped') counts.dead++
+      if (event.kind === 'parked' || event.kind === 'skipped' || event.kind === 'dead-lettered') counts.dead++
       if (event.kind === 'error') counts.errors.push(event.error)
     }
     return counts

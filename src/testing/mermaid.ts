@@ -83,7 +83,10 @@ function draw(diagram: Diagram, event: HistoryEvent, sent: ReadonlyMap<number, u
 }
 
 function noteOf(event: HistoryEvent): string | undefined {
-  if (event.kind === 'stopped') return `${event.group} stops at ${showPartition(event)} ${messageOf(event)}`
+  if (event.kind === 'parked') return `${event.group} parks ${showPartition(event)} ${messageOf(event)}`
+  if (event.kind === 'skipped') return `${event.group} skips ${showPartition(event)} ${messageOf(event)}`
+  if (event.kind === 'dead-lettered')
+    return `${event.group} moves ${showPartition(event)} ${messageOf(event)} to ${event.deadLetterTopic}`
   if (event.kind === 'crash') return event.power ? 'power loss' : 'crash'
   if (event.kind === 'snapshot' && event.reason === 'restart') return `restart, life ${event.life}`
   if (event.kind === 'fault') return `fault ${event.name}`

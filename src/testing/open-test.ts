@@ -1,5 +1,5 @@
 import type { MessageQueue } from '../client/message-queue.ts'
-import type { QueueOptions } from '../client/options.ts'
+import type { QueueOptions } from '../client/queue-options.ts'
 import { clockOf, type Clock } from './clock.ts'
 import { defaultInvariants } from './invariants/all.ts'
 import type { Invariant } from './invariants/invariant.ts'

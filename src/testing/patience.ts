@@ -36,9 +36,9 @@ export class Patience {
         continue
       }
       // It may have been acknowledged in the very moment of the crash.
-      const known = this.#stored(outcome.send)
-      if (known !== undefined && !this.#isPatient) return known
       if (!this.#isPatient) {
+        const known = this.#stored(outcome.send)
+        if (known !== undefined) return known
         const { point } = this.#simulation.history.of('crash').at(-1)!
         throw new TestError('CRASHED', `the process crashed (${point}) before it answered the send to ${name}`)
       }

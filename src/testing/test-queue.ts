@@ -260,22 +260,32 @@ export class TestQueue<W = unknown> {
   async #end(): Promise<void> {
     // A verb is finite by its limits: it ends first.
     await this.underWay?.catch(() => {})
-    const { life, outside, runtime, isCrashed } = this.#simulation
-    let running: string[] = []
-    if (isCrashed) await this.#simulation.discard()
-    else if (this.#limit.isBroken) life.end()
-    else {
-      await runtime.settle()
-      running = outside.waiting()
-      this.#simulation.snapshot('end')
-      await runtime.resolve(life.mq.close({ timeoutMs: 0 }))
-      life.end()
+    let running: readonly string[]
+    try {
+      running = await this.#closeQueue()
+    } finally {
+      // Whatever fails on the way: nothing of the process goes on, and nothing stays on the disk.
+      if (!this.#simulation.life.isOver) this.#simulation.life.end()
+      await this.#dispose()
     }
-    await this.#dispose()
     this.#checkInvariants()
     if (running.length === 0) return
     const what = running.join(', ')
     throw new TestError('LEFT_RUNNING', `disposed while handlers were running: ${what}; settle or drain before the end`)
+  }
+
+  /** Closes the queue as far as there is one; returns the handlers that were running, in words. */
+  async #closeQueue(): Promise<readonly string[]> {
+    const { life, outside, runtime, isCrashed } = this.#simulation
+    if (isCrashed) await this.#simulation.discard()
+    if (isCrashed || this.#limit.isBroken) return []
+    await runtime.settle()
+    const running = outside.waiting()
+    this.#simulation.snapshot('end')
+    // Closing commits too, and is not part of the test: no fault strikes there.
+    this.#simulation.sources.length = 0
+    await runtime.resolve(life.mq.close({ timeoutMs: 0 }))
+    return running
   }
 
   /** Runs a verb and tells what it did. A verb on a dead process is no error: time passes, nothing happens. */

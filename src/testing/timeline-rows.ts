@@ -1,5 +1,13 @@
 import { showDuration } from './duration.ts'
-import type { Delivery, HistoryEvent, HistoryKind, OffsetPairs, Place } from './history.ts'
+import type {
+  Delivery,
+  EffectSource,
+  HistoryEvent,
+  HistoryKind,
+  OffsetPairs,
+  Place,
+  PreparedIdentity,
+} from './history.ts'
 import { showError, showKey, showValue } from './show.ts'
 
 /** How much a timeline tells. */
@@ -39,9 +47,29 @@ const tellers: { readonly [K in HistoryKind]: (event: HistoryEvent<K>, sent: Sen
     ...row('flow', 'send', showPlace(event), aboutPlace(event)),
     value: sent.has(event.send) ? showValue(sent.get(event.send)) : undefined,
   }),
+  repeated: (event, sent) => ({
+    ...row('flow', 'repeat', showPlace(event), aboutPlace(event)),
+    value: sent.has(event.send) ? showValue(sent.get(event.send)) : undefined,
+  }),
+  'producer:opened': ({ producer, epoch }) => row('commits', 'open', `producer ${producer} epoch ${epoch}`),
   refused: ({ topic, partition, key, error }) => {
     const about = { topic, key: key ?? null }
     return row('flow', 'refuse', `${showPartition({ topic, partition })}${showOf(key)} ${showError(error)}`, about)
+  },
+  prepare: (event) => preparedRow('all', 'storing', event, ` ${showValue(event.value)}`),
+  prepared: (event) => preparedRow('flow', 'prepare', event),
+  unprepared: (event) => preparedRow('flow', 'refuse', event, ` ${showError(event.error)}`),
+  decide: (event) => preparedRow('all', 'decide', event, ` ${event.decision}`),
+  decided: (event) => {
+    const place = event.offset === undefined ? '' : ` @${event.offset}`
+    return preparedRow('flow', event.decision, event, place)
+  },
+  undecided: (event) => preparedRow('flow', 'refuse', event, ` ${event.decision} ${showError(event.error)}`),
+  checked: (event) => {
+    const { check, answer, error, nextInMs } = event
+    const why = error === undefined ? '' : ` ${showError(error)}`
+    const next = nextInMs === undefined ? '' : `, again in ${showDuration(nextInMs)}`
+    return preparedRow('flow', 'check', event, ` #${check} ${answer}${why}${next}`)
   },
   trimmed: (event) => row('flow', 'trim', `${showPartition(event)} below @${event.start}`, { topic: event.topic }),
   joined: ({ group, member, topics }) => row('commits', 'join', `${group} ${member} ${topics.join(', ')}`, { group }),
@@ -67,27 +95,59 @@ const tellers: { readonly [K in HistoryKind]: (event: HistoryEvent<K>, sent: Sen
   start: (event) => handed('flow', 'start', event),
   done: (event) => handed('flow', 'done', event),
   error: (event) => handed('all', 'error', event, showError(event.error)),
+  'timed-out': (event) => handed('flow', 'timeout', event, event.isAbandoned ? 'abandoned' : undefined),
+  late: (event) => handed('flow', 'late', event),
+  cancelled: ({ group, member, calls, error }) =>
+    row('flow', 'cancel', `${group} ${member} ${calls} calls, ${showError(error)}`, { group }),
   failed: (event) => {
     const { retryInMs, error } = event
     const next = retryInMs === undefined ? 'no retry' : `retry in ${showDuration(retryInMs)}`
     return handed('flow', 'fail', event, `${showError(error)}, ${next}`)
   },
-  stopped: (event) =>
-    row('flow', 'stop', `${event.group} ${showPlace(event)} ${showError(event.error)}`, aboutPlace(event)),
+  deferred: (event) =>
+    handed('flow', 'defer', event, `${showError(event.reason)}, again in ${showDuration(event.retryInMs)}`),
+  duplicate: (event) => row('flow', 'known', `${event.group} ${showPlace(event)} was done before`, aboutPlace(event)),
+  parked: (event) =>
+    row('flow', 'park', `${event.group} ${showPlace(event)} ${showError(event.error)}`, aboutPlace(event)),
+  'dead-lettered': (event) =>
+    row(
+      'flow',
+      'dead',
+      `${event.group} ${showPlace(event)} -> ${event.deadLetterTopic}, ${event.reason}`,
+      aboutPlace(event),
+    ),
+  skipped: (event) =>
+    row('flow', 'skip', `${event.group} ${showPlace(event)} ${showError(event.error)}`, aboutPlace(event)),
   renewed: ({ group, key }) => row('flow', 'renew', `${group}${key === undefined ? '' : ` ${key}`}`, { group }),
   settle: ({ group, member, partitions }) =>
-    partitions.map((one) =>
+    partitions.flatMap((one) => [
       row('all', 'settle', `${group} ${member} ${showPartition(one)} ${showPairs(one.finished)}`, {
         group,
         topic: one.topic,
       }),
-    ),
+      ...(one.marked ?? []).map(({ offset, attempt }) =>
+        row('commits', 'mark', `${group} ${showPartition(one)}@${offset} #${attempt}`, { group, topic: one.topic }),
+      ),
+    ]),
   settled: ({ group, positions }) =>
     positions.map((one) =>
       row('commits', 'commit', `${group} ${showPartition(one)} -> ${one.position}`, { group, topic: one.topic }),
     ),
   unsettled: ({ group, member, error }) =>
     row('commits', 'refuse', `${group} ${member} commit ${showError(error)}`, { group }),
+  'transaction:begun': ({ transaction, sends, settlements }) =>
+    row('all', 'begin', `${showSource({ transaction })}, ${sends.length} sends, ${settlements.length} settlements`),
+  'transaction:committed': ({ transaction }) => row('commits', 'commit', showSource({ transaction })),
+  'transaction:refused': ({ transaction, error }) =>
+    row('flow', 'refuse', `${showSource({ transaction })} ${showError(error)}`),
+  state: ({ store, key, value, of }) => {
+    const by = of === undefined ? '' : ` by ${showSource(of)}`
+    const subject = `${store} ${showKey(key)}${by}`
+    return value === undefined
+      ? row('commits', 'unset', subject)
+      : { ...row('commits', 'set', subject), value: showValue(value) }
+  },
+  accepted: ({ of, outputs }) => row('all', 'accept', [showSource(of), ...outputs.map(showPlace)].join(' ')),
   gap: (event) => {
     const { group, topic, from, to, count } = event
     return row('flow', 'gap', `${group} ${showPartition(event)} ${showPairs([from, to])}, ${count} unfinished`, {
@@ -95,12 +155,11 @@ const tellers: { readonly [K in HistoryKind]: (event: HistoryEvent<K>, sent: Sen
       topic,
     })
   },
-  point: ({ point }) => row('all', 'point', point),
   fault: ({ name, text }) => row('flow', 'fault', text === '' ? name : `${name}: ${text}`),
   crash: ({ power, point }) =>
     row('flow', 'crash', `${power ? 'power loss' : 'process'}${point === '' ? '' : ` at ${point}`}`),
   zombie: ({ text }) => row('flow', 'zombie', text),
-  snapshot: ({ logs, progress, reason, life }) => [
+  snapshot: ({ logs, progress, prepared = [], reason, life }) => [
     ...(reason === 'restart' ? [row('flow', 'restart', `life ${life}`)] : []),
     ...logs.map((one) =>
       row('all', 'stored', `${showPartition(one)} ${showPairs([one.start, one.end])}`, { topic: one.topic }),
@@ -110,6 +169,7 @@ const tellers: { readonly [K in HistoryKind]: (event: HistoryEvent<K>, sent: Sen
       const about = { group: one.group, topic: one.topic }
       return row('all', 'stored', `${one.group} ${showPartition(one)} -> ${one.position}${above}`, about)
     }),
+    ...prepared.map((one) => preparedRow('all', 'stored', one)),
   ],
   'store:full': () => row('flow', 'full', 'store'),
   'store:available': () => row('flow', 'free', 'store'),
@@ -136,10 +196,15 @@ function row(
   return { level, verb, subject: oneLine(subject), ...about }
 }
 
+function preparedRow(level: TimelineLevel, verb: string, event: PreparedIdentity, outcome = ''): Row {
+  const { producer, id, topic, key } = event
+  return row(level, verb, `${producer} ${id} for ${topic}${showOf(key)}${outcome}`, { topic, key: key ?? null })
+}
+
 function handed(
   level: TimelineLevel,
   verb: string,
-  event: (Delivery | HistoryEvent<'failed'>) & HistoryEvent,
+  event: (Delivery | HistoryEvent<'failed' | 'deferred'>) & HistoryEvent,
   outcome?: string,
 ): Row {
   const again = 'isDuplicate' in event && event.isDuplicate ? ' duplicate' : ''
@@ -160,6 +225,10 @@ export function showPlace(place: Place): string {
 /** Shows a partition: `orders[1]`. */
 export function showPartition({ topic, partition }: Partition): string {
   return `${topic}[${partition}]`
+}
+
+function showSource(source: EffectSource): string {
+  return 'settlement' in source ? `settlement ${source.settlement}` : `transaction ${source.transaction}`
 }
 
 function showOf(key: string | undefined): string {

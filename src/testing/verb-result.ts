@@ -3,7 +3,7 @@ export interface VerbResult {
   /**
    * - `empty`: nothing is left to do
    * - `waiting`: what is left waits for a time: a retry, a sleep
-   * - `parked`: what is left is stopped or paused, and goes on only when it is told to
+   * - `parked`: what is left is parked or paused, and goes on only when it is told to
    * - `external`: a handler waits for something outside of the test
    */
   readonly idle: 'empty' | 'waiting' | 'parked' | 'external'

@@ -28,6 +28,8 @@ export interface VirtualRuntimeOptions {
   readonly outside?: () => Promise<boolean>
   /** Whether what is ready runs by itself when no verb is under way; time stands still. @defaultValue `false` */
   readonly autorun?: boolean
+  /** Asked before each task: what it returns ends the verb under way. @defaultValue no limit but that of a settling */
+  readonly limit?: (() => Error | undefined) | undefined
   /** Told what a task threw. @defaultValue the verb under way rejects */
   readonly thrown?: (error: unknown) => void
 }
@@ -230,6 +232,8 @@ export class VirtualRuntime implements Runtime {
         const thrown = this.#thrown
         this.#thrown = undefined
         if (thrown !== undefined) return end(thrown.error)
+        const over = this.#options.limit?.()
+        if (over !== undefined) return end(over)
         const action = this.#take()
         if (action === undefined) {
           this.#outside().then((isMore) => (isMore ? step() : end()), end)

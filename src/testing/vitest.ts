@@ -18,15 +18,5 @@ export interface QueueFixtures {
 
 /** vitest's `test` with {@link QueueFixtures} in its context: `test('…', async ({ openTest }) => …)`. */
 export const test: TestAPI<QueueFixtures> = base.extend<QueueFixtures>({
-  // vitest wants the first parameter to be a pattern, to see which other fixtures are needed.
-  // eslint-disable-next-line no-empty-pattern
-  openTest: async ({}, use) => {
-    const opened: TestQueue[] = []
-    await use(async (options) => {
-      const queue = await openTest(options)
-      opened.push(queue)
-      return queue
-    })
-    for (const queue of opened.reverse()) await queue.dispose()
-  },
+  openTest: async ({ onTestFinished }, use) => use((options) => openTest({ ...options, context: { onTestFinished } })),
 })

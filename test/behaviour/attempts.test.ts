@@ -11,7 +11,7 @@ function triesOf(t: Awaited<ReturnType<typeof openApp>>, offset: number): [numbe
 describe('attempts over restarts', () => {
   for (const kind of ['process', 'power'] as const) {
     test(`PROGRESS-80: a failed message keeps its attempts and its time over a ${kind} crash, and its key waits`, async () => {
-      await using t = await openApp({ attempts: 4, backoff })
+      await using t = await openApp({ attempts: 4, onExhausted: 'park-key', backoff })
       t.handler('g').failTimes(2, undefined, { key: 'a' })
       await sendAll(t, 'a:1', 'a:2', 'b:1')
       await t.advance('400ms')
@@ -35,7 +35,7 @@ describe('attempts over restarts', () => {
   }
 
   test('PROGRESS-81: a failure whose settlement the crash cut off was not counted', async () => {
-    await using t = await openApp({ attempts: 4, backoff })
+    await using t = await openApp({ attempts: 4, onExhausted: 'park-key', backoff })
     t.handler('g').failTimes(1)
     t.faults.crash({ at: 'settle:before', group: 'g' })
     await sendAll(t, 'a:1').catch(() => {})
@@ -46,8 +46,8 @@ describe('attempts over restarts', () => {
     expect(triesOf(t, 0).map(([attempt]) => attempt)).toEqual([1, 1])
   })
 
-  test('PROGRESS-82: a stopped key stays stopped over a crash, until it is told to go on with its attempts counted anew', async () => {
-    await using t = await openApp({ attempts: 2, backoff })
+  test('PROGRESS-82: a parked key stays parked over a crash, until it is told to go on with its attempts counted anew', async () => {
+    await using t = await openApp({ attempts: 2, onExhausted: 'park-key', backoff })
     t.handler('g').failTimes(2, undefined, { key: 'a' })
     await sendAll(t, 'a:1', 'a:2', 'b:1')
     await t.drain({ allowDead: 1 })
@@ -55,15 +55,15 @@ describe('attempts over restarts', () => {
     await t.restart()
     expect((await t.drain()).idle).toBe('parked')
     const { subscription } = t.wired
-    expect(subscription.stopped()).toMatchObject([{ topic: 't', partition: 0, offset: 0, key: 'a', attempts: 2 }])
-    expect(subscription.retry()).toBe(1)
+    expect(subscription.parkedKeys()).toMatchObject([{ topic: 't', partition: 0, offset: 0, key: 'a', attempts: 2 }])
+    expect(subscription.release()).toBe(1)
     await t.drain()
     expect(triesOf(t, 0).map(([attempt]) => attempt)).toEqual([1, 2, 1])
     t.assert.empty('g')
   })
 
   test('a message that was finished, or that the group was moved past, has not failed any more', async () => {
-    await using t = await openApp({ attempts: 9, backoff })
+    await using t = await openApp({ attempts: 9, onExhausted: 'park-key', backoff })
     t.handler('g').failTimes(1, undefined, { offset: 0 })
     t.handler('g').failTimes(1, undefined, { offset: 1 })
     await sendAll(t, 'a:1', 'b:1')
@@ -84,19 +84,19 @@ describe('attempts over restarts', () => {
   })
 
   test('fewer attempts than before stop what has used them up', async () => {
-    await using t = await openApp({ attempts: 5, backoff })
+    await using t = await openApp({ attempts: 5, onExhausted: 'park-key', backoff })
     t.handler('g').failTimes(3)
     await sendAll(t, 'a:1')
     await t.advance('2s')
     await t.resolve(t.wired.subscription.close())
     const topic = await t.mq.topic<string>('t')
-    const next = await t.resolve(topic.subscribe('g', () => {}, { attempts: 3, backoff }))
+    const next = await t.resolve(topic.subscribe('g', () => {}, { attempts: 3, onExhausted: 'park-key', backoff }))
     await t.settle()
-    expect(next.stopped()).toMatchObject([{ offset: 0, attempts: 3 }])
+    expect(next.parkedKeys()).toMatchObject([{ offset: 0, attempts: 3 }])
   })
 
   test('a wall clock that was set back makes no wait longer than the back-off allows', async () => {
-    await using t = await openApp({ attempts: 5, backoff: { ...backoff, maxDelayMs: 2_000 } })
+    await using t = await openApp({ attempts: 5, onExhausted: 'park-key', backoff: { ...backoff, maxDelayMs: 2_000 } })
     t.handler('g').failTimes(1)
     await sendAll(t, 'a:1')
     await t.settle()

@@ -12,21 +12,21 @@ const heldOpenBy = ({ runtime }: VirtualQueue): string[] =>
     .map(({ label }) => label)
 
 describe('idle, drain and close', () => {
-  test('idle does not wait for retries, stopped keys or what is paused', async () => {
-    await using t = await openApp({ attempts: 2, backoff: { delayMs: 60_000, jitter: 0 } })
+  test('idle does not wait for retries, parked keys or what is paused', async () => {
+    await using t = await openApp({ attempts: 2, onExhausted: 'park-key', backoff: { delayMs: 60_000, jitter: 0 } })
     const { subscription } = t.wired
     subscription.pause({ key: 'paused' })
-    t.handler('g').failTimes(2, undefined, { key: 'stopped' })
+    t.handler('g').failTimes(2, undefined, { key: 'parked' })
     t.handler('g').failTimes(1, undefined, { key: 'retried' })
-    await sendAll(t, 'stopped:1')
+    await sendAll(t, 'parked:1')
     await t.drain({ allowDead: 1 })
     await sendAll(t, 'retried:1', 'paused:1', 'fine:1')
     await t.resolve(subscription.idle())
     t.assert.pending('retry', { key: 'retried', in: '1m' }, { times: 1 })
-    t.assert.dead('g', { key: 'stopped' }, { times: 1 })
+    t.assert.dead('g', { key: 'parked' }, { times: 1 })
     expect([doneBy(t), subscription.lag().count]).toEqual([['fine:1'], 3])
     subscription.resume({ key: 'paused' })
-    subscription.retry('stopped')
+    subscription.release('parked')
     expect((await t.drain()).elapsedMs).toBe(60_000)
     t.assert.drained()
   })
@@ -62,8 +62,8 @@ describe('idle, drain and close', () => {
     await t.drain()
   })
 
-  test('drain ends when only stopped keys are left, at once', async () => {
-    await using t = await openApp({ attempts: 3, backoff: { delayMs: 100, jitter: 0 } })
+  test('drain ends when only parked keys are left, at once', async () => {
+    await using t = await openApp({ attempts: 3, onExhausted: 'park-key', backoff: { delayMs: 100, jitter: 0 } })
     t.handler('g').failTimes(3, undefined, { key: 'a' })
     await sendAll(t, 'a:1', 'a:2', 'b:1')
     expect(await t.resolve(t.wired.subscription.drain({ timeoutMs: 60_000 }))).toEqual({ left: 2 })
@@ -295,7 +295,7 @@ describe('idle, drain and close', () => {
       () => mq.group('g').delete(),
     ]
     for (const call of refused) await expect(run(call()), String(call)).rejects.toMatchObject({ code: 'CLOSED' })
-    expect(() => subscription.retry()).toThrow(expect.objectContaining({ code: 'CLOSED' }))
+    expect(() => subscription.release()).toThrow(expect.objectContaining({ code: 'CLOSED' }))
     expect(made).toHaveLength(1)
   })
 })

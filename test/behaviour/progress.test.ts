@@ -40,7 +40,7 @@ describe('progress and lag', () => {
   })
 
   test('PROGRESS-46: lag stays exact when messages below finished ones are trimmed', async () => {
-    await using t = await openApp({ attempts: 1 })
+    await using t = await openApp({ attempts: 1, onExhausted: 'park-key' })
     t.faults.poison('g', { key: '0' })
     await sendAll(t, ...Array.from({ length: 10 }, (_, i) => `${i}:v`))
     await t.drain({ allowDead: 1 })

@@ -134,7 +134,7 @@ describe('retention', () => {
   })
 
   test('LOSS-47: by default a gap stops the subscription with GAP; a seek goes on behind it', async () => {
-    await using t = await openApp({ attempts: 1 })
+    await using t = await openApp({ attempts: 1, onExhausted: 'park-key' })
     const { subscription, topic, join } = t.wired
     const ended = eventsOf(t.mq, 'subscription:ended')
     t.handler('g').failTimes(5, undefined, { where: ({ offset }) => offset !== 2 })

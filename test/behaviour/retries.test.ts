@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import type { Message } from '../../src/index.ts'
+import type { BackoffFunction, Message, SubscribeOptions } from '../../src/index.ts'
 import { doneBy, openApp, sendAll } from './app.ts'
 import { eventsOf, messagesOf, virtualQueue } from './queue.ts'
 
@@ -8,6 +8,7 @@ describe('retries', () => {
     const contexts: number[] = []
     await using t = await openApp({
       attempts: 7,
+      onExhausted: 'park-key',
       backoff: { delayMs: 10, maxDelayMs: 100, jitter: 0 },
       handler: ({ attempt }, context) => {
         contexts.push(context.attempt)
@@ -24,17 +25,41 @@ describe('retries', () => {
   })
 
   test('a fixed wait stays as it is', async () => {
-    await using t = await openApp({ attempts: 4, backoff: { type: 'fixed', delayMs: 70, jitter: 0 } })
+    await using t = await openApp({
+      attempts: 4,
+      onExhausted: 'park-key',
+      backoff: { type: 'fixed', delayMs: 70, jitter: 0 },
+    })
     t.faults.poison('g', {})
     await sendAll(t, 'v')
     await t.drain({ allowDead: 1 })
     expect(t.history.of('failed').map(({ retryInMs }) => retryInMs)).toEqual([70, 70, 70, undefined])
   })
 
+  test('a list of waits is taken in turn; a function chooses them, and one that can not is reported', async () => {
+    const waits = async (backoff: NonNullable<SubscribeOptions['backoff']>): Promise<unknown[]> => {
+      await using t = await openApp({ attempts: 5, onExhausted: 'park-key', backoff })
+      t.faults.poison('g', {})
+      await sendAll(t, 'k:1')
+      await t.drain({ allowDead: 1 })
+      const starts = t.history.of('start').map(({ at }) => at)
+      const errors = t.history.of('failed').map(({ error }) => (error as { code?: string }).code)
+      return starts.slice(1).map((at, i) => [at - starts[i]!, errors[i]])
+    }
+    expect(await waits([5, 0, 70_000])).toEqual([5, 0, 70_000, 70_000].map((ms) => [ms, undefined]))
+    const choose: BackoffFunction = (error, attempt, { group, key, offset }) => {
+      if (attempt === 3) throw new Error('inside')
+      return error instanceof Error && `${group}${key}${offset}` === 'gk0' ? 10 * attempt : NaN
+    }
+    const [, , third] = await waits(choose)
+    expect(third).toEqual([expect.any(Number), 'INVALID_OPTION'])
+    expect((await waits(choose)).toSpliced(2, 1)).toEqual([10, 20, 40].map((ms) => [ms, undefined]))
+  })
+
   test('jitter spreads the wait over its share on both sides, and the same seed draws the same', async () => {
     const waits = async (seed: number): Promise<number[]> => {
       const backoff = { type: 'fixed', delayMs: 1_000, jitter: 0.5 } as const
-      await using t = await openApp({ attempts: 2, backoff, test: { seed } })
+      await using t = await openApp({ attempts: 2, onExhausted: 'park-key', backoff, test: { seed } })
       t.faults.poison('g', {})
       await sendAll(t, ...Array.from({ length: 100 }, (_, i) => `${i}`))
       await t.settle()
@@ -50,7 +75,7 @@ describe('retries', () => {
   })
 
   test('BOUND-43: maxDelayMs is the longest wait, jitter included', async () => {
-    await using t = await openApp({ attempts: 50, backoff: { maxDelayMs: 100, jitter: 1 } })
+    await using t = await openApp({ attempts: 50, onExhausted: 'park-key', backoff: { maxDelayMs: 100, jitter: 1 } })
     t.faults.poison('g', {})
     await sendAll(t, 'v')
     await t.drain({ allowDead: 1 })
@@ -84,30 +109,35 @@ describe('retries', () => {
     },
   )
 
-  test('LOSS-43: a message that used up its attempts stops its key, which says so and waits to be told to go on', async () => {
-    await using t = await openApp({ attempts: 2, backoff: { delayMs: 10, jitter: 0 }, partitions: 2 })
+  test('LOSS-43: a message that used up its attempts parks its key, which says so and waits to be told to go on', async () => {
+    await using t = await openApp({
+      attempts: 2,
+      onExhausted: 'park-key',
+      backoff: { delayMs: 10, jitter: 0 },
+      partitions: 2,
+    })
     const { subscription } = t.wired
     const cause = new Error('broken')
     t.handler('g').failTimes(3, () => cause, { key: 'a', offset: 0 })
     await sendAll(t, 'a:1', 'a:2', 'b:1')
     expect(await t.drain({ allowDead: 1 })).toMatchObject({ idle: 'parked', dead: 1, elapsedMs: 10 })
     const place = { topic: 't', key: 'a', offset: 0 }
-    expect(subscription.stopped()).toMatchObject([{ ...place, attempts: 2 }])
+    expect(subscription.parkedKeys()).toMatchObject([{ ...place, attempts: 2 }])
     const error = { code: 'HANDLER_FAILED', cause, key: 'a' }
-    expect(t.history.of('stopped')).toMatchObject([{ ...place, group: 'g', error }])
+    expect(t.history.of('parked')).toMatchObject([{ ...place, group: 'g', error }])
     expect([doneBy(t), subscription.lag().count]).toEqual([['b:1'], 2])
-    expect(t.mq.stats().subscriptions[0]).toMatchObject({ stoppedKeys: 1, failed: 2 })
+    expect(t.mq.stats().subscriptions[0]).toMatchObject({ parkedKeys: 1, failed: 2 })
     expect(await t.resolve(subscription.drain())).toEqual({ left: 2 })
-    expect([subscription.retry('other'), subscription.retry('a')]).toEqual([0, 1])
+    expect([subscription.release('other'), subscription.release('a')]).toEqual([0, 1])
     await t.settle()
-    expect([t.group('g').delivered.at(-1)!.attempt, subscription.stopped()]).toEqual([1, []])
+    expect([t.group('g').delivered.at(-1)!.attempt, subscription.parkedKeys()]).toEqual([1, []])
     expect((await t.drain()).idle).toBe('empty')
     expect(doneBy(t)).toEqual(['b:1', 'a:1', 'a:2'])
     expect(subscription.lag().count).toBe(0)
   })
 
-  test('a stopped key stays stopped for the next subscription, until it is told to go on', async () => {
-    await using t = await openApp({ attempts: 1 })
+  test('a parked key stays parked for the next subscription, until it is told to go on', async () => {
+    await using t = await openApp({ attempts: 1, onExhausted: 'park-key' })
     const { subscription, join } = t.wired
     t.handler('g').failTimes(2, undefined, { where: ({ key }) => key !== 'b' })
     await sendAll(t, 'a:1', 'b:1', 'a:2', 'free')
@@ -116,21 +146,21 @@ describe('retries', () => {
       ['a', 0],
       [undefined, 3],
     ])
-    const stopped = subscription.stopped()
-    expect(stopped).toHaveLength(2)
+    const parked = subscription.parkedKeys()
+    expect(parked).toHaveLength(2)
     await t.resolve(subscription.close())
     const next = await t.resolve(join())
     expect((await t.drain()).idle).toBe('parked')
-    expect([doneBy(t), next.stopped()]).toEqual([['b:1'], stopped])
-    expect([next.retry('a'), next.retry()]).toEqual([1, 1])
+    expect([doneBy(t), next.parkedKeys()]).toEqual([['b:1'], parked])
+    expect([next.release('a'), next.release()]).toEqual([1, 1])
     await t.drain()
     expect(doneBy(t).toSorted()).toEqual(['a:1', 'a:2', 'b:1', 'free'])
   })
 
-  test('LOSS-44: a value that the codec cannot read is reported and retried like any failure, and stops its key', async () => {
+  test('LOSS-44: a value that the codec cannot read is reported and retried like any failure, and parks its key', async () => {
     const { mq, run, runtime } = await virtualQueue()
     const failed = eventsOf(mq, 'message:failed')
-    const stopped = eventsOf(mq, 'key:stopped')
+    const parked = eventsOf(mq, 'key:parked')
     const codec = {
       contentType: 'application/x-test',
       format: 'text' as const,
@@ -145,18 +175,22 @@ describe('retries', () => {
     await run(topic.sendBatch(messagesOf('a:1', 'a:bad', 'a:3', 'b:1')))
     const seen: string[] = []
     const subscription = await run(
-      topic.subscribe('g', ({ value }) => void seen.push(value), { from: 'earliest', attempts: 2 }),
+      topic.subscribe('g', ({ value }) => void seen.push(value), {
+        from: 'earliest',
+        attempts: 2,
+        onExhausted: 'park-key',
+      }),
     )
     await runtime.advance(10_000)
     expect(seen).toEqual(['a:1', 'b:1'])
     expect(failed.map(({ error }) => error)).toMatchObject([{ code: 'DECODING_FAILED' }, { code: 'DECODING_FAILED' }])
-    expect(stopped).toMatchObject([{ offset: 1, key: 'a', error: { cause: { code: 'DECODING_FAILED' } } }])
+    expect(parked).toMatchObject([{ offset: 1, key: 'a', error: { cause: { code: 'DECODING_FAILED' } } }])
     expect(subscription.lag().count).toBe(2)
   })
 
   test('a value that a schema refuses on receipt is not handed out', async () => {
     const { mq, run, runtime } = await virtualQueue()
-    const stopped = eventsOf(mq, 'key:stopped')
+    const parked = eventsOf(mq, 'key:parked')
     const topic = await run(mq.topic<number>('t'))
     await run(topic.sendBatch([{ value: 1 }, { value: -1 }]))
     const schema = {
@@ -170,10 +204,16 @@ describe('retries', () => {
     const strict = await run(mq.topic<number>('t', { schema, validate: 'send-and-receive' }))
     await expect(run(strict.send({ value: -2 }))).rejects.toMatchObject({ code: 'VALIDATION_FAILED' })
     const seen: number[] = []
-    await run(strict.subscribe('g', ({ value }) => void seen.push(value), { from: 'earliest', attempts: 1 }))
+    await run(
+      strict.subscribe('g', ({ value }) => void seen.push(value), {
+        from: 'earliest',
+        attempts: 1,
+        onExhausted: 'park-key',
+      }),
+    )
     await runtime.advance(1_000)
     expect(seen).toEqual([1])
-    expect(stopped).toMatchObject([{ offset: 1, error: { cause: { code: 'VALIDATION_FAILED' } } }])
+    expect(parked).toMatchObject([{ offset: 1, error: { cause: { code: 'VALIDATION_FAILED' } } }])
   })
 
   test('PROGRESS-44: attempts without end and without delay go on until the handler succeeds', async () => {

@@ -77,19 +77,19 @@ describe('seek', () => {
     t.assert.committed('g', { t: [1, 2] })
   })
 
-  test('a seek of one partition leaves the others alone, and forgets retries and stopped keys there', async () => {
-    await using t = await openApp({ partitions: 2, attempts: 1 })
+  test('a seek of one partition leaves the others alone, and forgets retries and parked keys there', async () => {
+    await using t = await openApp({ partitions: 2, attempts: 1, onExhausted: 'park-key' })
     const { subscription } = t.wired
     t.handler('g').failTimes(1, undefined, { key: 'k0' })
     t.handler('g').failTimes(1, undefined, { key: 'k1' })
     for (const partition of [0, 1, 0, 1]) await t.send('t', { key: `k${partition}`, value: '', partition })
     await t.drain({ allowDead: 2 })
-    expect(subscription.stopped()).toHaveLength(2)
+    expect(subscription.parkedKeys()).toHaveLength(2)
     await t.resolve(subscription.seek('latest', { partition: 0 }))
     expect((await t.drain()).attempts).toBe(0)
-    expect(subscription.stopped().map(({ partition }) => partition)).toEqual([1])
+    expect(subscription.parkedKeys().map(({ partition }) => partition)).toEqual([1])
     expect(subscription.lag().count).toBe(2)
-    subscription.retry()
+    subscription.release()
     await t.drain()
     expect(t.group('g').delivered.map(({ key, offset }) => [key, offset])).toEqual([
       ['k0', 0],

@@ -45,7 +45,7 @@ async function fill(mq: MessageQueue): Promise<void> {
     (message) => {
       if (isStuck(message)) throw new Error('stuck')
     },
-    { from: 'earliest', attempts: 1 },
+    { from: 'earliest', attempts: 1, onExhausted: 'park-key' },
   )
   const whole = await mq.subscribe<unknown>([topic, other] as never, 'whole', () => {}, { from: 'earliest' })
   await partly.drain()
@@ -67,8 +67,8 @@ describe('a queue on disk', () => {
     const seen: number[] = []
     const topic = await mq.topic<string>('orders')
     const subscription = await topic.subscribe('partly', ({ offset }) => void seen.push(offset % 100))
-    // What was stopped stays so until it is told to go on.
-    subscription.retry()
+    // What was parked stays so until it is told to go on.
+    subscription.release()
     await subscription.drain()
     expect(new Set(seen.slice(0, 1))).toEqual(new Set([40]))
     expect((await topic.send({ value: 'next', partition: 0 })).offset).toBe(topic.offsets()[0]!.end - 1)

@@ -12,9 +12,9 @@ describe('messages that are pulled', () => {
     const loop = (async () => {
       for await (const message of stream) {
         seen.push(`${message.value}#${message.attempt}`)
-        if (message.value === 'a:1' && message.attempt === 1) message.nack(new Error('later'))
-        message.ack()
-        message.nack()
+        if (message.value === 'a:1' && message.attempt === 1) void message.nack(new Error('later'))
+        void message.ack()
+        void message.nack()
         if (seen.length === 4) break
       }
     })()
@@ -35,9 +35,9 @@ describe('messages that are pulled', () => {
     })()
     await settle()
     expect(out.map(({ value }) => value)).toEqual(['a:1', 'b:1'])
-    out[0]!.ack()
+    void out[0]!.ack()
     await settle()
-    out[1]!.ack()
+    void out[1]!.ack()
     await settle()
     expect(out).toHaveLength(4)
     expect(new Set(out.slice(2).map(({ key }) => key)).size).toBe(2)
@@ -48,24 +48,24 @@ describe('messages that are pulled', () => {
   test('PROGRESS-49: leaving the loop gives back what was not acknowledged, and nobody is told that it failed', async () => {
     const { mq, run } = await virtualQueue()
     const failed = eventsOf(mq, 'message:failed')
-    const stopped = eventsOf(mq, 'key:stopped')
+    const parked = eventsOf(mq, 'key:parked')
     const topic = await run(mq.topic<string>('t'))
     await run(topic.sendBatch(messagesOf('a:1', 'b:1', 'c:1')))
     const stream = await run(topic.subscribe('g', { from: 'earliest', attempts: 1 }))
     const leave = async (): Promise<void> => {
       for await (const message of stream) {
         if (message.value === 'b:1') break
-        message.ack()
+        void message.ack()
       }
     }
     await run(leave())
-    expect([failed, stopped]).toEqual([[], []])
+    expect([failed, parked]).toEqual([[], []])
     const again = await run(topic.subscribe('g'))
     const seen: string[] = []
     const read = async (): Promise<void> => {
       for await (const message of again) {
         seen.push(`${message.value}#${message.attempt}`)
-        message.ack()
+        void message.ack()
         if (seen.length === 2) break
       }
     }
@@ -81,7 +81,7 @@ describe('messages that are pulled', () => {
     const iterator = stream[Symbol.asyncIterator]()
     const { value } = await run(iterator.next())
     await run(stream.close({ timeoutMs: 0 }))
-    value!.ack()
+    void value!.ack()
     await settle()
     expect(mq.group('g').lag().count).toBe(1)
     expect(await run(iterator.next())).toEqual({ done: true, value: undefined })
@@ -95,7 +95,7 @@ describe('messages that are pulled', () => {
     const loop = async (name: string): Promise<void> => {
       for await (const message of stream) {
         seen.push(`${name} ${message.value}`)
-        message.ack()
+        void message.ack()
       }
     }
     const loops = Promise.all([loop('x'), loop('y')])
@@ -113,7 +113,7 @@ describe('messages that are pulled', () => {
     const topic = await run(mq.topic<string>('t'))
     const stream = await run(topic.subscribe('g', { from: 'earliest' }))
     const loop = (async () => {
-      for await (const message of stream) message.ack()
+      for await (const message of stream) void message.ack()
     })()
     const outcome = loop.catch((error: unknown) => error)
     await settle()
@@ -126,7 +126,7 @@ describe('messages that are pulled', () => {
     const topic = await run(mq.topic<string>('t'))
     const stream = await run(topic.subscribe('g', { from: 'earliest' }))
     const loop = (async () => {
-      for await (const message of stream) message.ack()
+      for await (const message of stream) void message.ack()
     })()
     await settle()
     await run(mq.close())

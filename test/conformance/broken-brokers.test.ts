@@ -245,11 +245,86 @@ const faults: Record<string, { caughtBy: string; fault: BrokerFault }> = {
   },
   'says that it is not durable': {
     caughtBy: 'a durable broker says so',
-    fault: methods(() => ({ capabilities: { durable: false, exactProgress: true } })),
+    fault: methods(() => ({ capabilities: { durable: false, exactProgress: true, effects: true } })),
+  },
+  'says that it takes no effects': {
+    caughtBy: 'a broker that takes effects keeps state',
+    fault: methods(() => ({ capabilities: { durable: true, exactProgress: true, effects: false } })),
+  },
+  'drops the last output of an acceptance': {
+    caughtBy: 'what is accepted is finished, with its outputs',
+    fault: members({
+      membership: ({ accept }) => ({
+        accept: (settlement, { outputs, parts }) => accept(settlement, { outputs: outputs.slice(0, -1), parts }),
+      }),
+    }),
+  },
+  'finishes what it accepts in another commit than its effects': {
+    caughtBy: 'after a crash all of an acceptance is there or nothing',
+    fault: members({
+      membership: ({ accept, settle }) => ({
+        accept: (settlement, effects) => {
+          const accepted = accept({ partitions: [] }, effects)
+          setTimeout(() => void settle(settlement).catch(() => {}), 5)
+          return accepted
+        },
+      }),
+    }),
+  },
+  'applies parts before all are checked': {
+    caughtBy: 'when one part says no, nothing has changed',
+    fault: members({
+      membership: ({ accept }) => ({
+        accept: (settlement, { outputs, parts }) => {
+          for (const part of parts) {
+            part.check()
+            part.apply([])
+          }
+          return accept(settlement, { outputs, parts: [] })
+        },
+      }),
+    }),
+  },
+  'takes transactions of who gave a partition away': {
+    caughtBy: 'who gave a partition away can neither accept nor acknowledge',
+    fault: methods((broker) => {
+      const transact = broker.transact.bind(broker)
+      return { transact: (effects, _acks, options) => transact(effects, [], options) }
+    }),
+  },
+  'sends what a transaction sends one by one': {
+    caughtBy: 'a transaction acknowledges for several members',
+    fault: methods((broker) => {
+      const transact = broker.transact.bind(broker)
+      return {
+        transact: async ({ outputs, parts }, acks, options) => {
+          for (const { topic, record } of outputs) await topic.append(record, options)
+          return transact({ outputs: [], parts }, acks, options)
+        },
+      }
+    }),
+  },
+  'loses state over a restart': { caughtBy: 'outputs, progress and state that were settled', fault: without('state') },
+  'does not notice that state changed': {
+    caughtBy: 'what was read and has changed refuses a transaction',
+    fault: methods((broker) => {
+      const begin = broker.state.begin.bind(broker.state)
+      broker.state.begin = () => Object.assign(begin(), { check: () => {} })
+      return {}
+    }),
+  },
+  'reads state as UTF-16': {
+    caughtBy: 'state is read in the order of its keys as UTF-8',
+    fault: methods((broker) => {
+      const range = broker.state.range.bind(broker.state)
+      broker.state.range = (space, options) =>
+        range(space, options).sort((a, b) => (a.key < b.key ? -1 : 1) * (options.reverse ? -1 : 1))
+      return {}
+    }),
   },
   'says that its progress is not exact': {
     caughtBy: 'exact progress says so',
-    fault: methods(() => ({ capabilities: { durable: true, exactProgress: false } })),
+    fault: methods(() => ({ capabilities: { durable: true, exactProgress: false, effects: true } })),
   },
 }
 

@@ -11,7 +11,7 @@ import { brokerOn, memoryBroker } from './subjects.ts'
 
 const subjects = {
   memory: memoryBroker(),
-  lmdb: { features: { durable: true, exactProgress: true }, open: onLmdb },
+  lmdb: { features: { durable: true, exactProgress: true, effects: true }, open: onLmdb },
 }
 
 for (const [name, subject] of Object.entries(subjects)) {

@@ -3,9 +3,14 @@ import { openMemoryIdempotencyStore } from '../../src/idempotency/memory-store.t
 import { realRuntime } from '../../src/runtime/real-runtime.ts'
 import { runSuite } from '../../src/testing/suites/conformance.ts'
 import { idempotencySuite, type IdempotencySubject } from '../../src/testing/suites/idempotency-suite.ts'
+import { queueIdempotency } from './lmdb-idempotency.ts'
 import { memoryIdempotency, servedIdempotency } from './idempotency-subjects.ts'
 
-const subjects = { memory: memoryIdempotency, 'a client of a server': servedIdempotency() }
+const subjects = {
+  memory: memoryIdempotency,
+  'a client of a server': servedIdempotency(),
+  'in a queue': queueIdempotency,
+}
 
 for (const [name, subject] of Object.entries(subjects)) {
   describe(`idempotency store: ${name}`, () => {

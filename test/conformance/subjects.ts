@@ -75,5 +75,5 @@ export function memoryBroker(fault: BrokerFault = {}): BrokerSubject {
       dispose: () => broker.close(),
     }
   }
-  return { features: { durable: true, exactProgress: true, crash: true }, open }
+  return { features: { durable: true, exactProgress: true, effects: true, crash: true }, open }
 }

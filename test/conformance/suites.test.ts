@@ -13,7 +13,7 @@ const suites: Record<string, { full: string[]; cases: (features: Record<string, 
     cases: (features) => storageSuite({ ...memoryStorage(), features }),
   },
   broker: {
-    full: ['durable', 'exactProgress', 'crash'],
+    full: ['durable', 'exactProgress', 'effects', 'crash'],
     cases: (features) => brokerSuite({ ...memoryBroker(), features }),
   },
   'idempotency store': {

@@ -20,7 +20,7 @@ await topic.subscribe('gathering', () => {}, { from: 'earliest', batch: { max: 1
 await topic.subscribe('hanging', () => new Promise(() => {}), { from: 'earliest' })
 const stream = await topic.subscribe('pulled', { from: 'earliest' })
 const loop = (async () => {
-  for await (const message of stream) message.nack()
+  for await (const message of stream) void message.nack()
 })().catch((error) => say({ loop: error.code }))
 const following = topic.read({ follow: true })
 void following.next().then(() => following.next().catch((error) => say({ follower: error.code })))

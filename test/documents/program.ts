@@ -34,10 +34,15 @@ export interface Outcome {
 }
 
 /** Runs a program to its own end: one that needs to be killed left something open. */
-export function outcomeOf(file: string, cwd: string, parameters: string[] = []): Outcome {
+export function outcomeOf(
+  file: string,
+  cwd: string,
+  parameters: string[] = [],
+  environment: Record<string, string> = {},
+): Outcome {
   const run = spawnSync(process.execPath, [file, ...parameters], {
     cwd,
-    env: { ...process.env, NO_COLOR: '1', FORCE_COLOR: undefined },
+    env: { ...environment, ...process.env, NO_COLOR: '1', FORCE_COLOR: undefined },
     encoding: 'utf8',
     timeout: 25_000,
     killSignal: 'SIGKILL',

@@ -1,8 +1,9 @@
 import { spawnSync } from 'node:child_process'
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { open } from 'lanemq'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
 const RECORDS = 20_000
@@ -19,6 +20,7 @@ interface Group {
   readonly outOfOrder: number
   readonly runningAtKills: number
   readonly repeated: number
+  readonly repeatedEffects: number
   readonly forgotten: number
   readonly wrong: number
   readonly ok: boolean
@@ -31,7 +33,7 @@ interface Document {
   readonly truth: { readonly flights: number; readonly airports: number; readonly delay: number; readonly late: number }
   readonly topic: { readonly messages: number; readonly lost: number; readonly wrong: number; readonly ok: boolean }
   readonly groups: {
-    readonly accounts: Group & { readonly delay: number; readonly airports: number }
+    readonly accounts: Group & { readonly delay: number; readonly airports: number; readonly lostEffects: number }
     readonly alerts: Group & { readonly late: number }
     readonly archive: Group & { readonly delay: number }
   }
@@ -46,7 +48,7 @@ describe('the main job on 20,000 flights', () => {
 
   afterAll(() => rmSync(root, { recursive: true, force: true }))
 
-  test('everything agrees after two kills', () => {
+  test('ONCE-120: everything agrees after two kills, and no account counted a flight twice', () => {
     const { document, status } = first
     expect(document).toMatchObject({ ok: true, records: RECORDS, truth: { flights: RECORDS } })
     expect(status).toBe(0)
@@ -56,6 +58,7 @@ describe('the main job on 20,000 flights', () => {
       expect(group.repeated).toBeLessThanOrEqual(group.runningAtKills)
     }
     const { truth, groups } = document
+    expect(groups.accounts).toMatchObject({ repeatedEffects: 0, lostEffects: 0 })
     expect(groups.accounts).toMatchObject({ delay: truth.delay, airports: truth.airports })
     expect(groups.alerts.late).toBe(truth.late)
     expect(groups.archive.delay).toBe(truth.delay)
@@ -71,12 +74,12 @@ describe('the main job on 20,000 flights', () => {
     }
   })
 
-  test('a kept run can be checked again', () => {
-    expect(checkCopy(() => {})).toEqual({ status: 0, document: first.document })
+  test('a kept run can be checked again', async () => {
+    expect(await checkCopy(() => {})).toEqual({ status: 0, document: first.document })
   })
 
-  test.each(['accounts', 'alerts'] as const)('%s: a missing entry is a loss', (group) => {
-    const { status, document } = checkCopy((folder) => {
+  test.each(['accounts', 'alerts'] as const)('%s: a missing entry is a loss', async (group) => {
+    const { status, document } = await checkCopy((folder) => {
       changeJournal(folder, group, (journal) => {
         // One that is done once and never again: the last one of the last life.
         return journal.subarray(0, journal.length - ENTRY)
@@ -86,24 +89,22 @@ describe('the main job on 20,000 flights', () => {
     expect(document).toMatchObject({ ok: false, groups: { [group]: { lost: 1, ok: false } } })
   })
 
-  test('accounts: two entries in the wrong order are seen', () => {
-    const { status, document } = checkCopy((folder) => {
+  test('accounts: entries in the wrong order are seen', async () => {
+    const { status, document } = await checkCopy((folder) => {
       changeJournal(folder, 'accounts', (journal) => {
-        const [earlier, later] = lastTwoOfOneAirport(journal)
-        const copy = Buffer.from(journal)
-        journal.copy(copy, earlier, later, later + ENTRY)
-        journal.copy(copy, later, earlier, earlier + ENTRY)
-        return copy
+        const entries = Array.from({ length: journal.length / ENTRY }, (_, i) =>
+          journal.subarray(i * ENTRY, (i + 1) * ENTRY),
+        )
+        return Buffer.concat(entries.toReversed())
       })
     })
     expect(status).toBe(1)
     expect(document.groups.accounts.outOfOrder).toBeGreaterThan(0)
-    // The account of that airport ended with the state before its last flight.
-    expect(document.groups.accounts).toMatchObject({ lost: 0, wrong: 1, ok: false })
+    expect(document.groups.accounts).toMatchObject({ lost: 0, wrong: 0, ok: false })
   })
 
-  test('accounts: a message that was finished before the kill and is handed out again is seen', () => {
-    const { status, document } = checkCopy((folder) => {
+  test('accounts: a message that was finished before the kill and is handed out again is seen', async () => {
+    const { status, document } = await checkCopy((folder) => {
       const firstLife = readFileSync(join(folder, 'accounts', '1.journal'))
       // The last life begins with the first message of all.
       changeJournal(folder, 'accounts', (journal) => Buffer.concat([firstLife.subarray(0, ENTRY), journal]))
@@ -112,21 +113,41 @@ describe('the main job on 20,000 flights', () => {
     expect(document.groups.accounts).toMatchObject({ lost: 0, unneeded: 1, ok: false })
   })
 
-  test('accounts: a wrong sum is seen', () => {
-    const { status, document } = checkCopy((folder) => {
-      changeJournal(folder, 'accounts', (journal) => {
-        const copy = Buffer.from(journal)
-        const delay = copy.length - ENTRY + 20
-        copy.writeInt32LE(copy.readInt32LE(delay) + 1, delay)
-        return copy
+  test('accounts: a wrong sum is seen', async () => {
+    const { status, document } = await checkCopy((folder) =>
+      changeAccount(folder, (account) => ({ ...account, delay: account.delay + 1 })),
+    )
+    expect(status).toBe(1)
+    expect(document.groups.accounts).toMatchObject({ lost: 0, repeatedEffects: 0, wrong: 1, ok: false })
+  })
+
+  test('accounts: a flight that was counted once more, or not at all, is seen', async () => {
+    const twice = await checkCopy((folder) =>
+      changeAccount(folder, (account) => ({ ...account, flights: account.flights + 1 })),
+    )
+    expect(twice.status).toBe(1)
+    expect(twice.document.groups.accounts).toMatchObject({ repeatedEffects: 1, lostEffects: 0, ok: false })
+
+    const never = await checkCopy((folder) =>
+      changeAccount(folder, (account) => ({ ...account, flights: account.flights - 1 })),
+    )
+    expect(never.status).toBe(1)
+    expect(never.document.groups.accounts).toMatchObject({ repeatedEffects: 0, lostEffects: 1, ok: false })
+  })
+
+  test('accounts: an effect that was on disk at a kill without its progress is seen', async () => {
+    const { status, document } = await checkCopy((folder) => {
+      changeRun(folder, ({ lives }) => {
+        // As a store that commits the two one after the other would have left it.
+        lives[1]!.restored['accounts']!.find(({ position }) => position > 0)!.position--
       })
     })
     expect(status).toBe(1)
-    expect(document.groups.accounts).toMatchObject({ lost: 0, outOfOrder: 0, wrong: 1, ok: false })
+    expect(document.groups.accounts).toMatchObject({ repeatedEffects: 1, wrong: 0, ok: false })
   })
 
-  test('archive: a changed line and a missing file are seen', () => {
-    const changed = checkCopy((folder) => {
+  test('archive: a changed line and a missing file are seen', async () => {
+    const changed = await checkCopy((folder) => {
       const path = lastArchiveFile(folder)
       writeFileSync(
         path,
@@ -136,13 +157,13 @@ describe('the main job on 20,000 flights', () => {
     expect(changed.status).toBe(1)
     expect(changed.document.groups.archive).toMatchObject({ lost: 0, wrong: 1, ok: false })
 
-    const missing = checkCopy((folder) => rmSync(lastArchiveFile(folder)))
+    const missing = await checkCopy((folder) => rmSync(lastArchiveFile(folder)))
     expect(missing.status).toBe(1)
     expect(missing.document.groups.archive.lost).toBeGreaterThan(0)
   })
 
-  test('the topic: an acknowledged message that is missing after a kill is seen', () => {
-    const { status, document } = checkCopy((folder) => {
+  test('the topic: an acknowledged message that is missing after a kill is seen', async () => {
+    const { status, document } = await checkCopy((folder) => {
       changeRun(folder, ({ lives }) => {
         lives[1]!.present[0] = lives[0]!.acked[0]! - 1
       })
@@ -151,8 +172,8 @@ describe('the main job on 20,000 flights', () => {
     expect(document.topic).toMatchObject({ lost: 1, ok: false })
   })
 
-  test('progress that was on disk before a kill and is gone after it is seen', () => {
-    const { status, document } = checkCopy((folder) => {
+  test('progress that was on disk before a kill and is gone after it is seen', async () => {
+    const { status, document } = await checkCopy((folder) => {
       changeRun(folder, ({ lives }) => {
         for (const place of lives[1]!.restored['alerts']!) Object.assign(place, { position: 0, finishedAbove: 0 })
       })
@@ -188,10 +209,11 @@ function runMain(...options: string[]): Outcome {
 let copies = 0
 
 /** Checks a copy of the kept run after `tamper` has changed it. */
-function checkCopy(tamper: (folder: string) => void): Outcome {
+async function checkCopy(tamper: (folder: string) => void | Promise<void>): Promise<Outcome> {
   const folder = join(root, `copy-${++copies}`)
-  cpSync(original, folder, { recursive: true, filter: (path) => path !== join(original, 'queue') })
-  tamper(folder)
+  // The last owner's socket can't be copied, and nobody needs it.
+  cpSync(original, folder, { recursive: true, filter: (path) => !lstatSync(path).isSocket() })
+  await tamper(folder)
   return runMain('--check', folder)
 }
 
@@ -199,6 +221,20 @@ function checkCopy(tamper: (folder: string) => void): Outcome {
 function changeJournal(folder: string, group: string, change: (journal: Buffer) => Buffer): void {
   const path = join(folder, group, '3.journal')
   writeFileSync(path, change(readFileSync(path)))
+}
+
+interface Account {
+  readonly flights: number
+  readonly delay: number
+}
+
+/** Rewrites one account in the store. */
+async function changeAccount(folder: string, change: (account: Account) => Account): Promise<void> {
+  const mq = await open({ path: join(folder, 'queue') })
+  const accounts = await mq.store<Account>('accounts')
+  const [first] = accounts.range({ limit: 1 })
+  await accounts.put(first!.key, change(first!.value))
+  await mq.close()
 }
 
 interface Run {
@@ -215,16 +251,6 @@ function changeRun(folder: string, change: (run: Run) => void): void {
   const run = JSON.parse(readFileSync(path, 'utf8')) as Run
   change(run)
   writeFileSync(path, JSON.stringify(run))
-}
-
-/** Where the last two entries of one airport are. */
-function lastTwoOfOneAirport(journal: Buffer): [number, number] {
-  const later = journal.length - ENTRY
-  const airport = journal.readInt32LE(later + 12)
-  for (let earlier = later - ENTRY; earlier >= 0; earlier -= ENTRY) {
-    if (journal.readInt32LE(earlier + 12) === airport) return [earlier, later]
-  }
-  throw new Error('the last airport of the journal has one entry only')
 }
 
 function lastArchiveFile(folder: string): string {

@@ -360,7 +360,7 @@ describe.skipIf(noRedis !== undefined).each(Object.entries(clients))(
             }
           } catch (error) {
             refused++
-            expect(error).toBeInstanceOf(Error)
+            expect(error).toMatchObject({ code: 'STORE_UNREACHABLE', retriable: true })
             expect((error as Error).message).toMatch(
               /^the Redis server did not do its part, which may succeed later: ./,
             )
@@ -430,7 +430,7 @@ describe.skipIf(noRedis !== undefined).each(Object.entries(clients))(
       await sleep(20)
       await server.stop()
       expect((await ended).map(({ status }) => status)).toEqual(underWay.map(() => 'rejected'))
-      expect(await codeOf(store.begin('m', request))).toBeUndefined()
+      expect(await codeOf(store.begin('m', request))).toBe('STORE_UNREACHABLE')
       await store.close()
       expect(await codeOf(store.begin('m', request))).toBe('CLOSED')
     })

@@ -170,7 +170,7 @@ for (const server of Object.values(servers)) {
                   const found = await store.begin(`${lane}-${i}`, claim)
                   if (found.outcome === 'acquired') fences.push(found.fence)
                 } catch (error) {
-                  expect(error).toMatchObject({ retriable: true })
+                  expect(error).toMatchObject({ code: 'STORE_UNREACHABLE', retriable: true })
                   expect((error as Error).message).toMatch(/did not answer, which may succeed later/)
                   expect((error as Error).cause).toBeInstanceOf(Error)
                   errors++
@@ -201,8 +201,8 @@ for (const server of Object.values(servers)) {
             ? { dialect: 'postgres', client: new Pool({ connectionString: url }) }
             : { dialect: 'mysql', client: createPool({ uri: url }) }
         const store = openSqlIdempotencyStore(options)
-        await expect(store.begin('k', claim)).rejects.toMatchObject({ retriable: true })
-        await expect(store.setup()).rejects.toMatchObject({ retriable: true })
+        await expect(store.begin('k', claim)).rejects.toMatchObject({ code: 'STORE_UNREACHABLE', retriable: true })
+        await expect(store.setup()).rejects.toMatchObject({ code: 'STORE_UNREACHABLE', retriable: true })
       })
     })
   })

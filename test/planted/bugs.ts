@@ -12,8 +12,12 @@ export type Broken =
   | 'bounds'
   | 'log'
   | 'time'
+  | 'blame'
   | 'liveness'
+  | 'sent-once'
   | 'store'
+  | 'prepared'
+  | 'at-least-once'
 
 /** A small change of the engine that breaks one of its rules, as a mistake would. */
 export interface PlantedBug {
@@ -53,8 +57,8 @@ export const bugs: readonly PlantedBug[] = [
   {
     name: 'attempts-lost-on-restart',
     file: 'groups/progress.ts',
-    find: 'progress.#failed.set(offsetOfFailedKey(key), decodeFailed(value))',
-    replace: 'void [offsetOfFailedKey(key), decodeFailed(value)]',
+    find: 'progress.#failed.set(offsetOfFailedKey(key), decodeFailed(value, errors))',
+    replace: 'void [offsetOfFailedKey(key), decodeFailed(value, errors)]',
     about: 'A restart counts the attempts of a failed message anew.',
     needs: 'crash',
     shows: 'time',
@@ -76,6 +80,16 @@ export const bugs: readonly PlantedBug[] = [
     about: 'After a restart the next message of a key starts while the failed one still waits.',
     needs: 'crash',
     shows: 'key-order',
+  },
+  {
+    name: 'innocents-counted-as-attempts',
+    file: 'dispatch/careful-deliveries.ts',
+    find: 'return this.#inner.running === 0 && this.#inner.gathered === 0',
+    replace: 'return this.#inner.gathered === 0',
+    about:
+      'After a crash messages are marked, but run side by side: all of them are counted when the process ends again.',
+    needs: 'crash',
+    shows: 'blame',
   },
   {
     name: 'restored-page-off-by-one',
@@ -183,8 +197,8 @@ export const bugs: readonly PlantedBug[] = [
   {
     name: 'fence-ignored',
     file: 'groups/group.ts',
-    find: 'if (place?.owner === member && place.fence === assignment.fence) continue',
-    replace: 'if (place !== undefined) continue',
+    find: 'if (place?.owner === member && place.fence === assignment.fence) return',
+    replace: 'if (place !== undefined) return',
     about: 'A settlement of a member that lost the partition is accepted.',
     needs: 'close',
     shows: 'generation',
@@ -271,7 +285,7 @@ export const bugs: readonly PlantedBug[] = [
     find: 'if (!this.lanes.hasRoom) return false',
     replace: 'if (!this.lanes.hasRoom || [...this.retries.lanes].length > 0) return false',
     about:
-      'While any message waits for its retry or is stopped, nothing is read, and handlers sit idle (#857, astubbs/parallel-consumer #487).',
+      'While any message waits for its retry or is parked, nothing is read, and handlers sit idle (#857, astubbs/parallel-consumer #487).',
     needs: 'retry',
     shows: 'liveness',
   },
@@ -334,8 +348,8 @@ export const bugs: readonly PlantedBug[] = [
   {
     name: 'one-handler-too-many',
     file: 'dispatch/dispatcher.ts',
-    find: 'if (this.#deliveries.running >= this.#concurrency',
-    replace: 'if (this.#deliveries.running > this.#concurrency',
+    find: 'if (this.deliveries.running >= this.#concurrency',
+    replace: 'if (this.deliveries.running > this.#concurrency',
     about: 'One handler more than the concurrency allows runs at once.',
     needs: 'none',
     shows: 'bounds',
@@ -376,6 +390,25 @@ export const bugs: readonly PlantedBug[] = [
     about: 'What was finished before a seek back comes back with the next restart.',
     needs: 'seek',
     shows: 'no-loss',
+  },
+  // --- time limits ---
+  {
+    name: 'late-result-finishes',
+    file: 'dispatch/single-deliveries.ts',
+    find: 'this.#settle(call, true, timeout)',
+    replace: 'this.#settle(call, hasFailed, timeout)',
+    about: 'What a handler returns after its time finishes the message.',
+    needs: 'none',
+    shows: 'at-least-once',
+  },
+  {
+    name: 'abandoned-ends-twice',
+    file: 'dispatch/single-deliveries.ts',
+    find: "    call.context!.byHand?.refuse('its time was over', error)\n    call.end()\n",
+    replace: '',
+    about: 'An abandoned call that ends late frees its key and its place once more, which the next attempt has.',
+    needs: 'retry',
+    shows: 'no-overlap',
   },
   // --- log ---
   {
@@ -434,5 +467,44 @@ export const bugs: readonly PlantedBug[] = [
     about: 'The first message behind a gap counts as finished together with what was trimmed.',
     needs: 'trim',
     shows: 'watermark',
+  },
+  // --- prepared messages ---
+  {
+    name: 'half-message-committed-twice',
+    file: 'embedded/embedded-prepared.ts',
+    find: 'this.#table.removed(entry.ref)',
+    replace: '...[]',
+    about: 'A prepared message that was committed stays prepared, and its checker commits it once more.',
+    needs: 'none',
+    shows: 'prepared',
+  },
+  {
+    name: 'rolled-back-is-back-after-restart',
+    file: 'embedded/embedded-prepared.ts',
+    find: 'await this.#commit([], [...parts, this.#table.removed(ref)])',
+    replace: 'void this.#commit([], [...parts, this.#table.removed(ref)]).catch(() => {})',
+    about: 'A rollback is confirmed before its commit is flushed, so that a power loss brings the message back.',
+    needs: 'crash',
+    shows: 'prepared',
+  },
+  // --- producers ---
+  {
+    name: 'old-producer-not-fenced',
+    file: 'embedded/producer-registry.ts',
+    find: 'if (newest === session) return',
+    replace: 'if (newest !== undefined) return',
+    about: 'A producer whose name was opened again goes on sending.',
+    needs: 'none',
+    shows: 'sent-once',
+  },
+  {
+    name: 'ids-in-a-later-commit',
+    file: 'embedded/message-ids.ts',
+    find: 'this.#nextRow - 1, this.#context.runtime.monotonic())\n    this.#context.commit.mark(this)',
+    replace:
+      "this.#nextRow - 1, this.#context.runtime.monotonic())\n    this.#context.runtime.timer(20, 'ids', () => this.#context.commit.mark(this))",
+    about: 'The ids of messages are stored some time after their messages, so a crash in between forgets them.',
+    needs: 'crash',
+    shows: 'sent-once',
   },
 ]

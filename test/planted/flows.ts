@@ -1,4 +1,4 @@
-import type { Message, MessageQueue, PulledMessage, Subscription, Topic } from '../../src/index.ts'
+import type { Message, MessageQueue, Producer, PulledMessage, Subscription, Topic } from '../../src/index.ts'
 import type { ExploreOptions, TestQueue, WireContext } from '../../src/testing/index.ts'
 import { noIdleHands } from './idle-hands.ts'
 
@@ -9,6 +9,8 @@ interface Wired {
   readonly subscriptions: Subscription[]
   /** Adds one more member. */
   readonly join?: () => Promise<Subscription>
+  /** Sends by two producers of one name. */
+  readonly send?: (id: string) => unknown
 }
 
 /** A message of a flow: how long its handler takes, and how often it fails before it succeeds. */
@@ -16,6 +18,8 @@ interface Work {
   readonly id: string
   readonly ms?: number
   readonly fails?: number
+  /** How often its handler is over its time. */
+  readonly slow?: number
 }
 
 type Test = TestQueue<Wired>
@@ -79,11 +83,13 @@ export const flows: Readonly<Record<string, Flow>> = {
           from: 'earliest',
           concurrency: 3,
           attempts: 3,
+          onExhausted: 'park-key',
           backoff,
         })
         const mail = await orders.subscribe('mail', ({ value }) => void value, {
           from: 'earliest',
           attempts: 3,
+          onExhausted: 'park-key',
           backoff,
         })
         return { mq, topics, subscriptions: [billing, mail] }
@@ -123,9 +129,16 @@ export const flows: Readonly<Record<string, Flow>> = {
           from: 'earliest',
           concurrency: 4,
           attempts: 2,
+          onExhausted: 'park-key',
           backoff,
         })
-        const whole = { from: 'earliest', ordering: 'partition', attempts: 5, backoff } as const
+        const whole = {
+          from: 'earliest',
+          ordering: 'partition',
+          attempts: 5,
+          onExhausted: 'park-key',
+          backoff,
+        } as const
         return { mq, topics, subscriptions: [both, await left.subscribe('whole', handler, whole)] }
       },
       async scenario(test) {
@@ -159,7 +172,14 @@ export const flows: Readonly<Record<string, Flow>> = {
               return tried <= (value.fails ?? 0) ? new Error(`${value.id} fails`) : undefined
             })
           },
-          { from: 'earliest', concurrency: 2, attempts: 3, backoff, batch: { max: 3, maxWaitMs: 10 } },
+          {
+            from: 'earliest',
+            concurrency: 2,
+            attempts: 3,
+            onExhausted: 'park-key',
+            backoff,
+            batch: { max: 3, maxWaitMs: 10 },
+          },
         )
         return { mq, topics, subscriptions: [subscription] }
       },
@@ -191,6 +211,7 @@ export const flows: Readonly<Record<string, Flow>> = {
         const subscription = await jobs.subscribe('worker', work(context), {
           from: 'earliest',
           attempts: 3,
+          onExhausted: 'park-key',
           backoff,
           ...narrow,
         })
@@ -220,6 +241,7 @@ export const flows: Readonly<Record<string, Flow>> = {
           from: 'earliest',
           concurrency: 2,
           attempts: 3,
+          onExhausted: 'park-key',
           backoff,
         })
         return { mq, topics, subscriptions: [subscription] }
@@ -258,6 +280,7 @@ export const flows: Readonly<Record<string, Flow>> = {
           from: 'earliest',
           concurrency: 3,
           attempts: 3,
+          onExhausted: 'park-key',
           backoff,
         })
         return { mq, topics, subscriptions: [subscription] }
@@ -291,7 +314,14 @@ export const flows: Readonly<Record<string, Flow>> = {
       async wire(mq, context) {
         const topics = await topicsOf(mq, 1, 'orders')
         const [orders] = topics as [Topic<Work>]
-        const options = { from: 'earliest', concurrency: 1, attempts: 3, backoff, onGap: 'skip' } as const
+        const options = {
+          from: 'earliest',
+          concurrency: 1,
+          attempts: 3,
+          onExhausted: 'park-key',
+          backoff,
+          onGap: 'skip',
+        } as const
         const small = { maxBufferedMessages: 1, maxDeferredMessages: 3 }
         const subscription = await orders.subscribe('g', work(context), { ...options, ...small })
         return { mq, topics, subscriptions: [subscription] }
@@ -332,7 +362,12 @@ export const flows: Readonly<Record<string, Flow>> = {
         async wire(mq, context) {
           const topics = await topicsOf(mq, 2, 'rows', 'audit')
           const [rows] = topics as [Topic<Work>]
-          const subscription = await rows.subscribe('g', work(context), { from: 'earliest', attempts: 3, backoff })
+          const subscription = await rows.subscribe('g', work(context), {
+            from: 'earliest',
+            attempts: 3,
+            onExhausted: 'park-key',
+            backoff,
+          })
           return { mq, topics, subscriptions: [subscription] }
         },
         async scenario(test) {
@@ -389,7 +424,7 @@ export const flows: Readonly<Record<string, Flow>> = {
       async wire(mq, context) {
         const topics = await topicsOf(mq, 2, 'orders')
         const [orders] = topics as [Topic<Work>]
-        const options = { from: 'earliest', concurrency: 2, attempts: 3, backoff } as const
+        const options = { from: 'earliest', concurrency: 2, attempts: 3, onExhausted: 'park-key', backoff } as const
         const join = (): Promise<Subscription> => orders.subscribe('g', work(context), options)
         return { mq, topics, subscriptions: [await join()], join }
       },
@@ -419,6 +454,64 @@ export const flows: Readonly<Record<string, Flow>> = {
     }),
   },
 
+  fragile: {
+    about: 'a process that was killed while messages ran, and goes on carefully',
+    options: () => ({
+      name: 'fragile',
+      faults: ['schedule', 'crash', 'power'],
+      async wire(mq, context) {
+        const topics = await topicsOf(mq, 1, 'orders')
+        const options = { from: 'earliest', concurrency: 2, attempts: 3, backoff } as const
+        const subscription = await topics[0]!.subscribe('g', work(context), options)
+        return { mq, topics, subscriptions: [subscription] }
+      },
+      async scenario(test) {
+        await sendAll(test, 'orders', [
+          { id: 'a1', key: 'a', partition: 0, ms: 4 },
+          { id: 'b1', key: 'b', partition: 0, ms: 4 },
+          { id: 'c1', key: 'c', partition: 0, ms: 4 },
+          { id: 'a2', key: 'a', partition: 0, ms: 2 },
+        ])
+        attempt(() => test.crash())
+        await wait(test, 40)
+      },
+    }),
+  },
+
+  limited: {
+    about: 'handlers that are over their time: one group waits for them, the other one abandons them',
+    options: () => ({
+      name: 'limited',
+      faults: ['schedule', 'crash', 'power', 'handlerError', 'slow'],
+      async wire(mq, { clock }) {
+        const topics = await topicsOf(mq, 1, 'orders')
+        const [orders] = topics as [Topic<Work>]
+        const handler = ({ value, attempt: tried }: Message<Work>): Promise<void> =>
+          clock.sleep(tried <= (value.slow ?? 0) ? 32 : (value.ms ?? 1))
+        const options = {
+          from: 'earliest',
+          concurrency: 2,
+          attempts: 3,
+          onExhausted: 'park-key',
+          backoff,
+          handlerTimeoutMs: 8,
+        } as const
+        const patient = await orders.subscribe('patient', handler, options)
+        const brisk = await orders.subscribe('brisk', handler, { ...options, onTimeout: 'abandon' })
+        return { mq, topics, subscriptions: [patient, brisk] }
+      },
+      async scenario(test) {
+        await sendAll(test, 'orders', [
+          { id: 'a1', key: 'a', ms: 7, slow: 1 },
+          { id: 'b1', key: 'b', ms: 3 },
+          { id: 'a2', key: 'a', ms: 5 },
+          { id: 'c1', key: 'c', ms: 2, slow: 1 },
+        ])
+        await wait(test, 60)
+      },
+    }),
+  },
+
   pulled: {
     about: 'messages are pulled by a loop that acknowledges some and refuses some, and stops in the middle',
     options: () => ({
@@ -428,12 +521,18 @@ export const flows: Readonly<Record<string, Flow>> = {
         const topics = await topicsOf(mq, 1, 'orders')
         const [orders] = topics as [Topic<Work>]
         const take = async (most: number): Promise<void> => {
-          const stream = await orders.subscribe('g', { from: 'earliest', concurrency: 2, attempts: 3, backoff })
+          const stream = await orders.subscribe('g', {
+            from: 'earliest',
+            concurrency: 2,
+            attempts: 3,
+            onExhausted: 'park-key',
+            backoff,
+          })
           let taken = 0
           const pull = async ({ value, attempt: tried, ack, nack }: PulledMessage<Work>): Promise<void> => {
             await clock.sleep(value.ms ?? 1)
-            if (tried <= (value.fails ?? 0)) nack()
-            else ack()
+            if (tried <= (value.fails ?? 0)) void nack()
+            else void ack()
           }
           const loop = async (): Promise<void> => {
             for await (const message of stream) {
@@ -456,6 +555,63 @@ export const flows: Readonly<Record<string, Flow>> = {
         ])
         await wait(test, 10)
         await sendAll(test, 'orders', [{ id: 'b2', key: 'b', ms: 1 }])
+      },
+    }),
+  },
+
+  prepared: {
+    about: 'a producer prepares messages: one is committed, one rolled back, one left to the checker',
+    options: () => ({
+      name: 'prepared',
+      faults: ['schedule', 'crash', 'power', 'wallClock'],
+      async wire(mq, { life }) {
+        const topics = await topicsOf(mq, 1, 'orders')
+        const [orders] = topics as [Topic<Work>]
+        const subscriptions = [await orders.subscribe('g', () => {}, { from: 'earliest' })]
+        const producer = await mq.producer({
+          name: 'shop',
+          checker: ({ key }) => (key === 'b' ? 'rollback' : 'commit'),
+          check: { timeoutMs: 20, delayMs: 10 },
+        })
+        if (life === 1) {
+          attempt(async () => {
+            const kept = await producer.prepare(orders, { key: 'a', value: { id: 'a1' } })
+            const dropped = await producer.prepare(orders, { key: 'b', value: { id: 'b1' } })
+            await producer.prepare(orders, { key: 'c', value: { id: 'c1' } })
+            await kept.commit()
+            await dropped.rollback()
+          })
+        }
+        return { mq, topics, subscriptions }
+      },
+      async scenario(test) {
+        await wait(test, 100)
+      },
+    }),
+  },
+
+  produced: {
+    about: 'two producers of one name, and messages with ids that are sent again; crashes',
+    options: () => ({
+      name: 'produced',
+      faults: ['schedule', 'crash', 'power'],
+      async wire(mq, context) {
+        const topics = await topicsOf(mq, 1, 'orders')
+        const [orders] = topics as [Topic<Work>]
+        const subscription = await orders.subscribe('g', work(context), { from: 'earliest', attempts: 3, backoff })
+        const older = await mq.producer({ name: 'import' })
+        const newer = await mq.producer({ name: 'import' })
+        const send = (producer: Producer, id: string): unknown => producer.send(orders, { key: 'p', value: { id } })
+        return { mq, topics, subscriptions: [subscription], send: (id) => [send(older, id), send(newer, id)] }
+      },
+      async scenario(test) {
+        const ids = ['a', 'b', 'c'].map((id) => ({ id, key: id, value: { id } }))
+        for (const message of ids) await test.send('orders', message)
+        attempt(() => test.wired.send!('p1'))
+        await wait(test, 10)
+        for (const message of ids) await test.send('orders', message)
+        attempt(() => test.wired.send!('p2'))
+        await wait(test, 30)
       },
     }),
   },

@@ -15,7 +15,7 @@ interface Waiting {
   readonly partition: number
   readonly offset: number
   readonly key: string | undefined
-  /** It runs, waits for its retry, or is stopped. */
+  /** It runs, waits for its retry, or is parked. */
   isTaken: boolean
 }
 
@@ -116,7 +116,7 @@ class IdleHands {
 
   #take(event: Delivery): void {
     this.#members.get(event.member)!.running++
-    // It may be handed out before its sender was told; once failed it waits or is stopped, and stays taken.
+    // It may be handed out before its sender was told; once failed it waits or is parked, and stays taken.
     this.#groups.get(event.group)!.set(nameOf(event), { ...event, isTaken: true })
   }
 

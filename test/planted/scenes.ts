@@ -43,6 +43,17 @@ export const scenes: Readonly<Record<string, Scene>> = {
     wrong: { attempts: [1, 2], running: ['a:2', 'b:1'] },
     play: failAndCrash,
   },
+  'innocents-counted-as-attempts': {
+    right: ['a:1'],
+    wrong: ['a:1', 'b:1'],
+    async play(engine) {
+      const options = { countCrashes: true }
+      const stage = await Stage.open(engine, options)
+      await stage.consume(await stage.topicOf('a:1', 'b:1'))
+      await stage.crash(options)
+      return stage.handedAgain()
+    },
+  },
   'restored-page-off-by-one': {
     right: ['a:1'],
     wrong: ['a:1', 'c:1'],
@@ -222,7 +233,7 @@ export const scenes: Readonly<Record<string, Scene>> = {
     wrong: [1, 2, 3],
     async play(engine) {
       const stage = await Stage.open(engine)
-      await stage.consume(await stage.topicOf('a:1'), { attempts: 2 })
+      await stage.consume(await stage.topicOf('a:1'), { attempts: 2, onExhausted: 'park-key' })
       for (let i = 0; i < 5; i++) {
         for (const name of stage.calls.running) stage.calls.fail(name)
         await stage.runtime.advance(100)
@@ -235,7 +246,7 @@ export const scenes: Readonly<Record<string, Scene>> = {
     wrong: [],
     async play(engine) {
       const stage = await Stage.open(engine)
-      await stage.consume(await stage.topicOf('a:1', 'b:1'), { attempts: 1, concurrency: 1 })
+      await stage.consume(await stage.topicOf('a:1', 'b:1'), { attempts: 1, onExhausted: 'park-key', concurrency: 1 })
       await stage.fail('a:1')
       return stage.calls.running
     },
@@ -367,6 +378,37 @@ export const scenes: Readonly<Record<string, Scene>> = {
       return stage.handedAgain()
     },
   },
+  'half-message-committed-twice': {
+    right: 1,
+    wrong: 2,
+    async play(engine) {
+      const stage = await Stage.open(engine)
+      const topic = await stage.topic()
+      const options = { name: 'p', checker: () => 'commit' as const, check: { timeoutMs: 10 } }
+      const producer = await stage.run(stage.mq.producer(options))
+      const message = await stage.run(producer.prepare(topic, { value: '1' }))
+      await stage.run(message.commit())
+      await stage.runtime.advance(100)
+      return topic.offsets()[0]!.end
+    },
+  },
+  'rolled-back-is-back-after-restart': {
+    right: { isDone: false, left: 1 },
+    wrong: { isDone: true, left: 1 },
+    async play(engine) {
+      const stage = await Stage.open(engine)
+      const topic = await stage.topic()
+      const producer = await stage.run(stage.mq.producer({ name: 'p' }))
+      const message = await stage.run(producer.prepare(topic, { value: '1' }))
+      let isDone = false
+      void message.rollback().then(() => (isDone = true))
+      await stage.turn()
+      await stage.crash()
+      let left = 0
+      for await (const _ of (await stage.run(stage.mq.producer({ name: 'p' }))).prepared()) left++
+      return { isDone, left }
+    },
+  },
   'acked-before-commit': {
     right: { isAcked: false, kept: 0 },
     wrong: { isAcked: true, kept: 0 },
@@ -427,6 +469,29 @@ export const scenes: Readonly<Record<string, Scene>> = {
       return (await stage.topic()).offsets()[0]
     },
   },
+  'late-result-finishes': {
+    right: 1,
+    wrong: 0,
+    async play(engine) {
+      const stage = await Stage.open(engine)
+      await stage.consume(await stage.topicOf('a:1'), { handlerTimeoutMs: 50 })
+      await stage.runtime.advance(50)
+      await stage.end('a:1')
+      return stage.lag
+    },
+  },
+  'abandoned-ends-twice': {
+    right: ['a:1'],
+    wrong: ['a:1', 'a:1'],
+    async play(engine) {
+      const stage = await Stage.open(engine)
+      await stage.consume(await stage.topicOf('a:1'), { handlerTimeoutMs: 150, onTimeout: 'abandon' })
+      await stage.runtime.advance(250)
+      await stage.end('a:1')
+      await stage.runtime.advance(100)
+      return stage.calls.running
+    },
+  },
   'trim-finishes-one-more': {
     right: 1,
     wrong: 3,
@@ -438,6 +503,29 @@ export const scenes: Readonly<Record<string, Scene>> = {
       await stage.consume(topic, { onGap: 'skip' })
       await stage.end('c:1')
       return stage.position
+    },
+  },
+  'old-producer-not-fenced': {
+    right: 'FENCED',
+    wrong: 'sent',
+    async play(engine) {
+      const stage = await Stage.open(engine)
+      const topic = await stage.topic()
+      const older = await stage.run(stage.mq.producer({ name: 'p' }))
+      await stage.run(stage.mq.producer({ name: 'p' }))
+      const sent = older.send(topic, { value: 'a' })
+      return stage.run(sent.then(() => 'sent').catch((error: { code: unknown }) => error.code))
+    },
+  },
+  'ids-in-a-later-commit': {
+    right: true,
+    wrong: false,
+    async play(engine) {
+      const stage = await Stage.open(engine)
+      await stage.run((await stage.topic()).send({ id: 'a', value: 'a' }))
+      await stage.crash()
+      const { duplicate } = await stage.run((await stage.topic()).send({ id: 'a', value: 'a' }))
+      return duplicate
     },
   },
 }

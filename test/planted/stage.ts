@@ -26,16 +26,17 @@ export class Stage {
   }
 
   /** Loses the power, and opens what is left in a new process, with handlers of its own. */
-  async crash(): Promise<void> {
+  async crash(options: Options = {}): Promise<void> {
     this.runtime = new this.#engine.testing.VirtualRuntime()
     this.calls = new HeldCalls()
-    await this.#open(this.storage.crash('power', this.runtime), {})
+    await this.#open(this.storage.crash('power', this.runtime), options)
   }
 
+  /** After a crash everything runs at once, so that a scene sees what is handed out; unless crashes are what it is about. */
   async #open(storage: MemoryStorage, options: Options): Promise<void> {
     const { openOn, queueDefaults } = this.#engine.testing
     this.storage = storage
-    this.mq = await openOn(storage, this.runtime, { ...queueDefaults(), ...options })
+    this.mq = await openOn(storage, this.runtime, { ...queueDefaults(), countCrashes: false, ...options })
   }
 
   run<T>(promise: Promise<T>): Promise<T> {

@@ -34,7 +34,7 @@ export const areas: Readonly<Record<string, (seed: number) => Area>> = {
         () => {
           const one = member(test, pick)
           const key = pick.one(['a', 'b'])
-          if (pick.boolean(0.3)) call(() => one?.retry(shape.ordering === 'key' && pick.boolean() ? key : undefined))
+          if (pick.boolean(0.3)) call(() => one?.release(shape.ordering === 'key' && pick.boolean() ? key : undefined))
         },
         (one) => ({ ...planned(one, 4), fails: one.boolean() ? one.integer(0, 4) : 0 }),
       ),

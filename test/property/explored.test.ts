@@ -18,8 +18,8 @@ import { areas } from './areas.ts'
 const seed = Number(process.env['LANEMQ_SEED'] ?? 1)
 const ms = Number(process.env['LANEMQ_EXPLORE_MS'] || 1_500)
 const nightlyMs = Number(process.env['LANEMQ_NIGHTLY'] ?? 0) * 60_000
-/** Shrinking comes after the budget. */
-const slackMs = 120_000
+/** Shrinking comes after the budget, and each run has limits of its own. */
+const slackMs = 240_000
 
 /** Explores one area, and returns its guarantee. */
 async function exploreArea(name: string, from: number): Promise<string> {

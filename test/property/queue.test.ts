@@ -115,7 +115,7 @@ const resumes = withMember('resume()', (world, member) => {
   return world.runtime.settle()
 })
 
-const retries = withMember('retry()', (_world, member) => void member.subscription.retry())
+const retries = withMember('release()', (_world, member) => void member.subscription.release())
 const idles = withMember('idle()', (world, member) => world.idle(member))
 const seeks = fc
   .record({

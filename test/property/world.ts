@@ -150,6 +150,7 @@ export class World {
       concurrency,
       maxBufferedMessages,
       onGap: 'skip' as const,
+      onExhausted: 'park-key' as const,
       backoff: { delayMs: 10, maxDelayMs: 50 },
       ...(batch ? { batch } : {}),
     }
@@ -267,7 +268,7 @@ export class World {
     const isBehind = (): boolean => this.groups.some((_, group) => this.mq.group(`g${group}`).lag().count > 0)
     for (let round = 0; isBehind(); round++) {
       if (round > 200) throw new Error(`still behind: ${JSON.stringify(this.mq.stats().groups)}`)
-      for (const { subscription } of this.members) subscription.retry()
+      for (const { subscription } of this.members) subscription.release()
       await this.runtime.advance(50)
       for (const { subscription } of this.members) await this.runtime.resolve(subscription.drain({ timeoutMs: 1000 }))
       this.check()

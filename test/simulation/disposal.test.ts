@@ -43,15 +43,15 @@ test.for(stores)('TEST-20: `await using` closes the queue and removes the direct
 
 test.for(stores)('TEST-21: disposing leaves no timer, no handle and no file, whatever waits (%s)', async (store) => {
   const before = held()
-  for (const end of ['idle', 'retrying', 'stopped', 'recurring', 'restarted', 'full'] as const) {
+  for (const end of ['idle', 'retrying', 'parked', 'recurring', 'restarted', 'full'] as const) {
     const t = await openTest({ wire: wireShop(), store })
     if (end === 'recurring') t.clock.every('1s', 'tick', () => {})
     if (end === 'full') t.faults.storeFull()
     if (end === 'retrying') t.handler('billing').failTimes(1)
-    if (end === 'stopped') t.handler('billing').failTimes(3)
+    if (end === 'parked') t.handler('billing').failTimes(3)
     const sent = t.send('orders', order('a')).catch((error: unknown) => error)
     await t.settle()
-    if (end === 'stopped') await t.drain({ allowDead: 1 })
+    if (end === 'parked') await t.drain({ allowDead: 1 })
     if (end === 'restarted') t.crash('power')
     if (end === 'restarted') await t.restart()
     await t.dispose()
@@ -92,6 +92,29 @@ test('TEST-22: disposing checks the invariants once more', async () => {
   const { message } = await refusal('INVARIANT', () => t.dispose())
   expect(message).toContain('empty-log: a log is not empty')
   expect(message).toContain('done     billing orders[0]@0 a #1')
+})
+
+test('TEST-144: the directory goes also when the end fails on its way, and nothing runs on', async () => {
+  const before = held()
+  const broken: Invariant = {
+    name: 'broken',
+    about: 'It throws itself.',
+    begin: () => ({
+      snapshot: () => {
+        throw new Error('no invariant at all')
+      },
+    }),
+  }
+  const t = await openTest({ wire: wireShop(), store: 'lmdb-tmp', invariants: [broken] })
+  await t.send('orders', order('a'))
+  await t.settle()
+  await expect(t.dispose()).rejects.toThrow('no invariant at all')
+  expect(readdirSync(place)).toEqual([])
+  // What the native library closes is gone some turns later.
+  for (let turns = 0; held().length > before.length && turns < 1_000; turns++) {
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  expect(held().length).toBeLessThanOrEqual(before.length)
 })
 
 test.for(stores)('TEST-23: disposing with work running closes all the same, and says what ran (%s)', async (store) => {

@@ -62,6 +62,24 @@ test('TEST-91: the budget is kept, in runs and in time', async () => {
   expect(performance.now() - from).toBeLessThan(2_500)
 })
 
+test('TEST-147: a budget that would never be spent, or is none, is refused', async () => {
+  for (const [budget, text] of [
+    [{ ms: Number.NaN }, 'budget.ms is NaN; allowed is a finite number above 0'],
+    [{ ms: Infinity }, 'budget.ms is Infinity; allowed is a finite number above 0'],
+    [{ ms: 0 }, 'budget.ms is 0; allowed is a finite number above 0'],
+    [{ ms: '500' }, 'budget.ms is 500; allowed is a finite number above 0'],
+    [{ ms: 100, runs: Number.NaN }, 'budget.runs is NaN; allowed is a whole number from 1'],
+    [{ runs: 0 }, 'budget.runs is 0; allowed is a whole number from 1'],
+    [{ runs: 1.5 }, 'budget.runs is 1.5; allowed is a whole number from 1'],
+    [500, 'budget is 500; allowed is an object with ms or runs'],
+    [null, 'budget is null; allowed is an object with ms or runs'],
+  ] as const) {
+    const { message } = await refusal('INVALID_OPTION', () => explore(small({ budget: budget as { ms: number } })))
+    expect(message).toBe(`explore: ${text}`)
+  }
+  await explore(small({ budget: { ms: undefined, runs: 3 } as { runs: number } }))
+})
+
 test('TEST-92: what the wiring shares with the test is reset before each run', async () => {
   const ledger = new Ledger(true)
   let resets = 0

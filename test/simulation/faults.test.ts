@@ -48,7 +48,7 @@ test('TEST-72: a poison message fails always, and its key waits; a poison key fa
     ['d', 0],
   ])
   expect(done(t)).toEqual(['a', 'b', 'f'])
-  expect(t.group('billing').stopped).toEqual(['a', 'd'])
+  expect(t.group('billing').parked).toEqual(['a', 'd'])
 })
 
 test('TEST-73: a stuck handler runs when the faults are lifted, others meanwhile', async () => {

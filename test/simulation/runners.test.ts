@@ -3,7 +3,8 @@ import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } fr
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { openTest } from '../../src/testing/index.ts'
+import { openTest, type TestQueue } from '../../src/testing/index.ts'
+import { test as queueTest } from '../../src/testing/vitest.ts'
 import { order, wireShop } from './shop.ts'
 
 const root = join(import.meta.dirname, '../..')
@@ -30,8 +31,6 @@ function run(command: string, args: string[], options: { env?: NodeJS.ProcessEnv
     })
   })
 }
-
-beforeAll(() => import('../../src/testing/vitest.ts'))
 
 /** The package as it is published, beside tests that use it. */
 beforeAll(async () => {
@@ -226,4 +225,17 @@ test('TEST-143: under vitest, with its matchers', async () => {
   expect(t).toHaveDead('billing', { key: 'd', attempts: 3 })
   expect(() => expect(t).not.toHaveDead('billing')).toThrow('expected no message given up')
   expect(() => expect(7).toBeDrained()).toThrow('was given no test queue')
+})
+
+const opened: TestQueue[] = []
+
+queueTest('TEST-143: its fixture opens as many as are asked for', async ({ openTest: open }) => {
+  opened.push(await open({ wire: wireShop() }), await open())
+  await opened[0]!.send('orders', order('a'))
+  await opened[0]!.drain()
+})
+
+test('TEST-143: and disposes all of them when the test ends', async () => {
+  expect(opened).toHaveLength(2)
+  for (const t of opened) await expect(t.settle()).rejects.toMatchObject({ code: 'DISPOSED' })
 })

@@ -20,6 +20,7 @@ export type Bill = (message: Message<Order>, context: HandlerContext, wire: Wire
 export const settings: SingleSubscribeOptions = {
   from: 'earliest',
   attempts: 3,
+  onExhausted: 'park-key',
   backoff: { type: 'fixed', delayMs: 1_000, jitter: 0 },
 }
 

@@ -124,7 +124,10 @@ test.for(scenes)('TEST-10: the store of production gives the same trace: %s', as
   expect((await isSame(scene)).split('\n').length).toBeGreaterThan(4)
 })
 
-const crashes = pointNames.flatMap((at) => [
+// Effects are not in this flow; their points are crashed at in test/behaviour.
+const passed = pointNames.filter((at) => !/^(state|transaction|decide|prepare|prepared):/.test(at))
+
+const crashes = passed.flatMap((at) => [
   [at, 'process', 1] as const,
   [at, 'power', 1] as const,
   [at, 'power', 2] as const,

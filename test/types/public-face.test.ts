@@ -108,7 +108,11 @@ describe('the types that users see', () => {
       expectTypeOf(stream).toEqualTypeOf<MessageStream<Order>>()
       for await (const message of stream) {
         expectTypeOf(message).toEqualTypeOf<PulledMessage<Order>>()
-        expectTypeOf(message.ack).toEqualTypeOf<() => void>()
+        expectTypeOf(message.ack).toEqualTypeOf<() => Promise<void>>()
+        expectTypeOf(message.context).toEqualTypeOf<HandlerContext>()
+        await message.nack({ delayMs: 5, error: new Error('later') })
+        // @ts-expect-error an unknown option
+        await message.nack({ delay: 5 })
         expectTypeOf(message.value).toEqualTypeOf<Order>()
       }
       // @ts-expect-error streams have no batches

@@ -47,7 +47,7 @@ export async function runChoices<W>(options: ExploreOptions<W>, choices: readonl
   const plan = { seed: options.seed ?? 1, isGated: true, deviations: [], strategy }
   const result = await runSchedule(options, plan, storeOf(options))
   if (result.failure === undefined) return
-  const finding = { name: options.name ?? 'explore', foundIn: 0, before: 0, runs: 0, ms: 0 }
+  const finding = { name: options.name ?? 'explore', foundIn: 0, before: 0, runs: 0, ms: 0, isCut: false }
   throw new TestError('EXPLORATION_FAILED', failureText(result, finding), { cause: result.failure.cause })
 }
 

@@ -1,4 +1,4 @@
-import type { QueueOptions } from '../../client/options.ts'
+import type { QueueOptions } from '../../client/queue-options.ts'
 import type { Invariant } from '../invariants/invariant.ts'
 import type { TestStore, Wire } from '../open-test.ts'
 import type { TestQueue } from '../test-queue.ts'
@@ -23,7 +23,13 @@ export interface ExploreOptions<W = unknown> {
   readonly reset?: () => void
   /** What may happen. @defaultValue every {@link DeviationKind} */
   readonly faults?: readonly DeviationKind[]
-  /** Ends at whichever comes first. @defaultValue `{ ms: 3_000 }` */
+  /**
+   * Ends at whichever comes first: real milliseconds (finite, above 0) or schedules (a whole number from 1). Pairs of departures
+   * use at most 70 % of it; what fails is made small after it.
+   *
+   * @defaultValue `{ ms: 3_000 }`
+   * @throws `INVALID_OPTION` when a value is out of range
+   */
   readonly budget?: { readonly ms?: number; readonly runs?: number }
   /** Seed of the inputs of the first scenario and of all chance. @defaultValue `1` */
   readonly seed?: number

@@ -1,11 +1,12 @@
 import { environmentVariable, print, realMs } from '../real-loop.ts'
 import { refuseFakeTimers, storeOf } from '../open-test.ts'
 import { refuseUnknown, TestError } from '../test-error.ts'
+import { mulberry32 } from '../virtual-runtime.ts'
 import { candidatesOf, type Candidate } from './candidates.ts'
 import { deviationKinds, type Deviation, type DeviationKind } from './deviation.ts'
 import { exploreOptionNames, type ExploreOptions, type ExploreReport } from './exploration.ts'
 import { RandomStrategy } from './random-strategy.ts'
-import { failureText, firstDifference, guaranteeText, replayedText, tokenOf } from './report.ts'
+import { failureText, firstDifference, guaranteeText, replayedText, tokenOf, type Finding } from './report.ts'
 import { runSchedule, type RunPlan, type RunResult } from './run.ts'
 import { shrink } from './shrink.ts'
 import { decodeToken, replayVariable } from './token.ts'
@@ -15,20 +16,24 @@ const sampleEvery = 50
 const defaultMs = 3_000
 /** Pairs stop here, so that some of the budget is left for schedules that are further from the plain run. */
 const pairsShare = 0.7
+/** Real time that shrinking may take, in milliseconds; the run under way then ends by its own limits. */
+const shrinkMs = 30_000
 
 /**
  * Runs a scenario under many schedules and faults, and fails with the smallest one that breaks it.
  *
- * First the plain run; then every single departure from it; then every pair of them; then random schedules until the budget
- * is spent. After the faults of a run have ended everything must drain. Whatever fails is run again, made small, and told
- * as a story with a token that repeats it.
+ * First the plain run; then every single departure from it; then every pair of them, as long as no more than 70 % of the
+ * budget is spent; then random schedules with what is left of it. After the faults of a run have ended everything must drain.
+ * Whatever fails is run again, made small, and told as a story with a token that repeats it. That comes after the budget:
+ * making small takes at most 400 runs or 30 s, and the story says when it was not done to the end. A run that does not end
+ * by itself (within 3 000 000 tasks or a minute of real time) fails with `ENDLESS`.
  *
- * @throws `EXPLORATION_FAILED`; `NOT_DETERMINISTIC` when a schedule gives two histories; `IMPURE` when a handler waits for
- * something outside without `context.external`; `DIVERGED` and `REPLAY_TOKEN` in a replay
+ * @throws `INVALID_OPTION`; `EXPLORATION_FAILED`; `NOT_DETERMINISTIC` when a schedule gives two histories; `IMPURE` when a
+ * handler waits for something outside without `context.external`; `DIVERGED` and `REPLAY_TOKEN` in a replay
  */
 export async function explore<W>(options: ExploreOptions<W>): Promise<ExploreReport> {
   refuseUnknown('explore', options, exploreOptionNames)
-  refuseUnknown('explore: budget', options.budget ?? {}, ['ms', 'runs'])
+  refuseBudget(options.budget)
   refuseFakeTimers()
   const token = environmentVariable(replayVariable)
   const exploration = new Exploration(options)
@@ -92,7 +97,10 @@ class Exploration<W> {
       )
     }
     this.#runs++
-    if (result.failure) throw this.#failed(result, 0, result.schedule.taken.length, 0, 0)
+    if (result.failure) {
+      const before = result.schedule.taken.length
+      throw this.#failed(result, { foundIn: 0, before, runs: 0, ms: 0, isCut: false })
+    }
     return this.#finish(replayedText(this.name, replay.deviations))
   }
 
@@ -118,6 +126,7 @@ class Exploration<W> {
   /** Every pair: each single departure once more, recorded, and each that comes after it in that run. */
   async #secondLevel(singles: readonly { isGated: boolean; candidate: Candidate }[]): Promise<void> {
     for (const index of shuffled(singles.length, this.#seed)) {
+      if (this.#isPairsShareSpent) return
       const { isGated, candidate } = singles[index]!
       const first = await this.#run({
         seed: this.#seed,
@@ -127,7 +136,7 @@ class Exploration<W> {
       })
       for (const { deviation, moment } of candidatesOf(first.schedule, this.#kinds)) {
         if (moment < candidate.moment) continue
-        if (this.#isSpent || this.#spent > pairsShare) return
+        if (this.#isPairsShareSpent) return
         await this.#run({ seed: this.#seed, isGated, deviations: [candidate.deviation, deviation] })
         this.#pairs.done++
       }
@@ -148,6 +157,10 @@ class Exploration<W> {
   /** Which part of the budget is used up. */
   get #spent(): number {
     return Math.max(this.#runs / this.#mostRuns, (realMs() - this.#startedAt) / (this.#endsAt - this.#startedAt))
+  }
+
+  get #isPairsShareSpent(): boolean {
+    return this.#isSpent || this.#spent > pairsShare
   }
 
   get #isSpent(): boolean {
@@ -190,17 +203,21 @@ class Exploration<W> {
     await this.#same(result)
     const { seed, isGated } = result.plan
     const startedAt = realMs()
-    const shrunk = await shrink(result, (deviations, strategy) =>
-      runSchedule(this.#options, { seed, isGated, deviations, strategy }, this.#store),
+    const shrunk = await shrink(
+      result,
+      (deviations, strategy) => runSchedule(this.#options, { seed, isGated, deviations, strategy }, this.#store),
+      () => realMs() - startedAt >= shrinkMs,
     )
-    throw this.#failed(shrunk.result, foundIn, result.schedule.taken.length, shrunk.runs, realMs() - startedAt)
+    const { runs, isCut } = shrunk
+    const before = result.schedule.taken.length
+    throw this.#failed(shrunk.result, { foundIn, before, runs, ms: realMs() - startedAt, isCut })
   }
 
-  #failed(result: RunResult, foundIn: number, before: number, runs: number, ms: number): TestError {
-    const text = failureText(result, { name: this.name, foundIn, before, runs, ms })
+  #failed(result: RunResult, finding: Omit<Finding, 'name'>): TestError {
+    const text = failureText(result, { ...finding, name: this.name })
     return Object.assign(new TestError('EXPLORATION_FAILED', text, { cause: result.failure!.cause }), {
       deviations: result.schedule.taken,
-      runs: foundIn,
+      runs: finding.foundIn,
       broken: result.failure!.what,
       token: tokenOf(this.name, result),
     })
@@ -233,6 +250,21 @@ class Exploration<W> {
   }
 }
 
+/** A budget that is no number would never be spent. */
+function refuseBudget(budget: ExploreOptions['budget']): void {
+  if (budget === undefined) return
+  if (typeof budget !== 'object' || budget === null) throw badBudget('budget', budget, 'an object with ms or runs')
+  refuseUnknown('explore: budget', budget, ['ms', 'runs'])
+  const { ms, runs } = budget
+  if (ms !== undefined && !(Number.isFinite(ms) && ms > 0)) throw badBudget('budget.ms', ms, 'a finite number above 0')
+  if (runs !== undefined && !(Number.isSafeInteger(runs) && runs > 0))
+    throw badBudget('budget.runs', runs, 'a whole number from 1')
+}
+
+function badBudget(name: string, value: unknown, allowed: string): TestError {
+  return new TestError('INVALID_OPTION', `explore: ${name} is ${String(value)}; allowed is ${allowed}`)
+}
+
 function refuseImpure({ impure }: RunResult): void {
   if (impure.length === 0) return
   throw new TestError(
@@ -249,10 +281,9 @@ function depthOf(singles: boolean, pairs: boolean): 0 | 1 | 2 {
 /** Every index once, in an order that the seed gives. */
 function shuffled(length: number, seed: number): number[] {
   const list = Array.from({ length }, (_, index) => index)
-  let state = seed | 1
+  const random = mulberry32(seed)
   for (let i = length - 1; i > 0; i--) {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
-    const j = state % (i + 1)
+    const j = Math.floor(random() * (i + 1))
     ;[list[i], list[j]] = [list[j]!, list[i]!]
   }
   return list

@@ -13,17 +13,19 @@ export interface Finding {
   readonly before: number
   readonly runs: number
   readonly ms: number
+  /** Whether shrinking was given up before its end. */
+  readonly isCut: boolean
 }
 
 /** A failure as a short story: what is broken, by which few departures, what happened, how to see it again. */
-export function failureText(result: RunResult, { name, foundIn, before, runs, ms }: Finding): string {
+export function failureText(result: RunResult, { name, foundIn, before, runs, ms, isCut }: Finding): string {
   const { taken } = result.schedule
   const { what, text } = result.failure!
   const count = taken.length === 1 ? '1 deviation' : `${taken.length} deviations`
   const found =
     foundIn === 0
       ? 'replayed'
-      : `found in run ${foundIn}, shrunk ${before} -> ${count} (${runs} runs, ${Math.round(ms)} ms)`
+      : `found in run ${foundIn}, shrunk ${before} -> ${count} (${runs} runs, ${Math.round(ms)} ms${isCut ? ', not to the end' : ''})`
   const story =
     taken.length === 0
       ? ['  in the plain run']

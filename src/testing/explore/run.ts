@@ -10,6 +10,7 @@ import { TestQueue } from '../test-queue.ts'
 import type { Deviation } from './deviation.ts'
 import type { ExploreOptions, Property } from './exploration.ts'
 import { Pick } from './pick.ts'
+import { RunLimit } from './run-limit.ts'
 import { Schedule, type Strategy } from './schedule.ts'
 
 /** What to run. */
@@ -57,6 +58,7 @@ export async function runSchedule<W>(
   options.reset?.()
   const schedule = new Schedule(plan.deviations, plan.strategy, plan.isRecording)
   const disk = store === 'lmdb-tmp' ? new TemporaryDisk() : undefined
+  const limit = new RunLimit()
   const simulation = new Simulation({
     wire: (mq, life) => options.wire(mq, { clock: clockOf(life), life: life.number }),
     openStorage: (life) => disk?.open(life) ?? memoryStorage(life.runtime),
@@ -69,6 +71,7 @@ export async function runSchedule<W>(
     isRestarting: true,
     autorun: false,
     externalWaitMs: 1_000,
+    limit: () => limit.count(),
   })
   simulation.sources.push(schedule)
   const test = new TestQueue<W>(simulation, clockOf(simulation), true, async () => disk?.remove())
@@ -77,10 +80,14 @@ export async function runSchedule<W>(
   const watch = new PropertyWatch(options, test)
   if (watch.isNeeded) simulation.history.listen(watch.look)
   const run = new Run(options, simulation, test, schedule, plan)
-  const failure = (await run.whole()) ?? watch.failure
-  if (simulation.isCrashed) await simulation.discard()
-  else simulation.life.end()
-  await disk?.remove()
+  let failure: Failure | undefined
+  try {
+    failure = (await run.whole()) ?? watch.failure
+    if (simulation.isCrashed) await simulation.discard()
+    else simulation.life.end()
+  } finally {
+    await disk?.remove()
+  }
   return {
     plan,
     schedule,

@@ -8,6 +8,8 @@ export interface Shrunk {
   readonly result: RunResult
   readonly deviations: readonly Deviation[]
   readonly runs: number
+  /** Whether it might have become smaller, had there been more time or runs. */
+  readonly isCut: boolean
 }
 
 /** Runs that shrinking may take. */
@@ -18,16 +20,21 @@ const mostRuns = 400
  * and again until none can be left out; in each try what the run really took is what counts. Names count how often
  * something came up, so leaving one choice out may rename the later ones: what is left is then tried by positions, where the
  * later choices stay at their decisions, and named anew.
+ *
+ * @param isOver - asked before each run; once it is true the smallest failure so far is the result
  */
 export async function shrink(
   failing: RunResult,
   again: (deviations: readonly Deviation[], strategy?: Strategy) => Promise<RunResult>,
+  isOver: () => boolean = () => false,
 ): Promise<Shrunk> {
   let runs = 0
+  let isCut = false
+  const isSpent = (): boolean => (isCut ||= runs >= mostRuns || isOver())
   let best: readonly Deviation[] = failing.schedule.taken
   let result = failing
   const attempt = async (deviations: readonly Deviation[]): Promise<boolean> => {
-    if (runs >= mostRuns || deviations.length >= best.length) return false
+    if (deviations.length >= best.length || isSpent()) return false
     runs++
     const tried = await again(deviations)
     if (tried.failure === undefined || !isSame(tried, failing)) return false
@@ -46,7 +53,7 @@ export async function shrink(
     if (size === 1 && !hasShrunk) break
     size = size === 1 ? 1 : Math.ceil(size / 2)
   }
-  for (let place = 0; place < result.schedule.choices.length && runs < mostRuns;) {
+  for (let place = 0; place < result.schedule.choices.length && !isSpent();) {
     const choices = result.schedule.choices.filter((_, i) => i !== place)
     runs++
     const tried = await again(faultsOf(best), new ByPosition(choices))
@@ -55,7 +62,7 @@ export async function shrink(
     const isFewer = tried.failure !== undefined && isSame(tried, failing) && taken.length < best.length
     if (!isFewer || !(await attempt([...taken]))) place++
   }
-  return { result, deviations: best, runs }
+  return { result, deviations: best, runs, isCut }
 }
 
 /** Makes the same choices at the same decisions as another run. */

@@ -1,6 +1,9 @@
 import { atLeastOnce } from './at-least-once.ts'
+import { atomicOutputs } from './atomic-outputs.ts'
+import { blame } from './blame.ts'
 import { bounds } from './bounds.ts'
 import { commitWatermark } from './commit-watermark.ts'
+import { effectivelyOnce } from './effectively-once.ts'
 import { generation } from './generation.ts'
 import type { Invariant } from './invariant.ts'
 import { keyOrder } from './key-order.ts'
@@ -9,6 +12,8 @@ import { log } from './log.ts'
 import { noLoss } from './no-loss.ts'
 import { noOverlap } from './no-overlap.ts'
 import { noRepeat } from './no-repeat.ts'
+import { prepared } from './prepared.ts'
+import { sentOnce } from './sent-once.ts'
 import { store } from './store.ts'
 import { time } from './time.ts'
 
@@ -18,7 +23,7 @@ export const defaultInvariants: readonly Invariant[] = Object.freeze([
   keyOrder,
   noOverlap,
   atLeastOnce,
-  // Effects that happen once need a store of idempotency marks. Until there is one: what is settled is not repeated.
+  effectivelyOnce,
   noRepeat,
   commitWatermark,
   generation,
@@ -27,7 +32,10 @@ export const defaultInvariants: readonly Invariant[] = Object.freeze([
   log,
   // Later: nothing before its `notBefore` and nothing after its expiry, when messages have them.
   time,
-  // Later, with outputs that commit with the acknowledgement: all of a settlement's outputs appear, or none.
+  atomicOutputs,
+  sentOnce,
+  blame,
   liveness,
   store,
+  prepared,
 ])

@@ -2,9 +2,9 @@ import type { HistoryEvent } from '../history.ts'
 import { CallOutcomes } from './call-outcomes.ts'
 import { FinishedOffsets } from './finished-offsets.ts'
 import type { EventChecks, Invariant } from './invariant.ts'
-import { LogOffsets } from './log-offsets.ts'
+import { KnownLogs } from './log-offsets.ts'
 import { Members } from './members.ts'
-import { GroupMap, offsetText, PartitionMap } from './place-map.ts'
+import { GroupMap, offsetText } from './place-map.ts'
 
 class HandledPlace {
   isKnown = false
@@ -17,15 +17,19 @@ class HandledPlace {
 /** Nothing is settled that was not handled. */
 export const atLeastOnce: Invariant = {
   name: 'at-least-once',
-  about: 'Every message that a group settles was done by it, or reported to it as removed.',
+  about:
+    'Every message that a group settles was done by it, known to be done, moved to its dead letters, or reported as removed or skipped.',
   begin: () => new AtLeastOnce().checks,
 }
 
 class AtLeastOnce {
   readonly #members = new Members()
-  readonly #logs = new PartitionMap(() => new LogOffsets())
+  readonly #logs = new KnownLogs()
   readonly #places = new GroupMap(() => new HandledPlace())
+  readonly #followed = this.#logs.follow((topic) => this.#places.forget(topic))
   #hasSuspects = false
+  /** Settlements of transactions that are under way. */
+  readonly #byTransaction = new Map<number, HistoryEvent<'settle'>>()
   // Who was abandoned still asks for its settlement, which is refused: so a zombie's messages count as done here.
   readonly #outcomes = new CallOutcomes(this.#members, ({ group, topic, partition, offset }, isFinished) => {
     if (isFinished) this.#places.at(group, topic, partition).handled.add(offset)
@@ -33,14 +37,11 @@ class AtLeastOnce {
 
   readonly checks: EventChecks = {
     joined: this.#members.joined,
-    acked: ({ topic, partition, offset, key }) => {
-      this.#logs.at(topic, partition).add(offset, key)
-      if (this.#hasSuspects) return this.#exists(topic, partition, offset)
+    acked: (event) => {
+      this.#followed.acked(event)
+      if (this.#hasSuspects) return this.#exists(event.topic, event.partition, event.offset)
     },
-    trimmed: ({ topic, partition, start }) => {
-      const log = this.#logs.at(topic, partition)
-      log.trimmed = Math.max(log.trimmed, start)
-    },
+    trimmed: this.#followed.trimmed,
     granted: ({ group, topic, partition, position }) => {
       const place = this.#places.at(group, topic, partition)
       if (!place.isKnown) place.handled.reset(position)
@@ -52,30 +53,51 @@ class AtLeastOnce {
       place.handled.reset(position)
       place.suspects.clear()
     },
+    // Done in an earlier life, or by another member: its idempotency store says so.
+    duplicate: ({ group, topic, partition, offset }) => this.#places.at(group, topic, partition).handled.add(offset),
     gap: ({ group, topic, partition, from, to }) => this.#places.at(group, topic, partition).handled.addRange(from, to),
+    // Traced: it counts as handled.
+    skipped: ({ group, topic, partition, offset }) => this.#places.at(group, topic, partition).handled.add(offset),
+    'dead-lettered': ({ group, topic, partition, offset }) =>
+      this.#places.at(group, topic, partition).handled.add(offset),
     deliver: (event) => {
       this.#logs.at(event.topic, event.partition).add(event.offset, event.key)
       this.#outcomes.deliver(event)
     },
     done: this.#outcomes.done,
     error: this.#outcomes.error,
-    settle: (event) => this.#settle(event),
-    'topic:created': ({ topic }) => this.#forget(topic),
-    'topic:deleted': ({ topic }) => this.#forget(topic),
+    settle: (event) => {
+      if (event.byTransaction === undefined) return this.#settle(event)
+      this.#byTransaction.set(event.settlement, event)
+    },
+    // Acknowledged together with what was done for them.
+    settled: ({ settlement }) => {
+      for (const { topic, partition, finished } of this.#byTransaction.get(settlement)?.partitions ?? []) {
+        const { handled } = this.#places.at(this.#byTransaction.get(settlement)!.group, topic, partition)
+        handled.addPairs(finished)
+      }
+      this.#byTransaction.delete(settlement)
+    },
+    unsettled: ({ settlement }) => void this.#byTransaction.delete(settlement),
+    'topic:created': this.#followed['topic:created'],
+    'topic:deleted': this.#followed['topic:deleted'],
     'group:deleted': ({ group }) => this.#places.forgetGroup(group),
-    crash: () => this.#outcomes.forgetAll(),
+    crash: () => {
+      this.#outcomes.forgetAll()
+      this.#byTransaction.clear()
+    },
     snapshot: (event) => (event.reason === 'restart' ? this.#restart(event) : undefined),
   }
 
   #settle({ group, partitions }: HistoryEvent<'settle'>): string | undefined {
     let text: string | undefined
-    for (const { topic, partition, finished } of partitions) {
+    for (const { topic, partition, finished, deadLettered } of partitions) {
       const place = this.#places.at(group, topic, partition)
       if (!place.isKnown) continue
       const log = this.#logs.at(topic, partition)
       for (let i = 0; i < finished.length; i += 2) {
         for (let offset = Math.max(finished[i]!, place.handled.position); offset < finished[i + 1]!; offset++) {
-          if (offset < log.trimmed || place.handled.has(offset)) continue
+          if (offset < log.trimmed || place.handled.has(offset) || deadLettered?.includes(offset)) continue
           if (log.has(offset)) text ??= neverHandled(group, topic, partition, offset)
           else this.#hasSuspects = place.suspects.add(offset).size > 0
         }
@@ -114,11 +136,6 @@ class AtLeastOnce {
       place.isKnown = true
     }
     return text
-  }
-
-  #forget(topic: string): void {
-    this.#logs.forget(topic)
-    this.#places.forget(topic)
   }
 }
 

@@ -46,6 +46,14 @@ export class FinishedOffsets {
     for (const offset of above) this.add(offset)
   }
 
+  /** Takes one offset out again, wherever it is. */
+  remove(offset: number): void {
+    this.#above.delete(offset)
+    if (offset >= this.#position) return
+    for (let above = offset + 1; above < this.#position; above++) this.#above.add(above)
+    this.#position = offset
+  }
+
   /** Begins anew. */
   reset(position: number, above: Iterable<number> = []): void {
     this.#position = position

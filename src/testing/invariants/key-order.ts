@@ -2,10 +2,10 @@ import type { Delivery, HistoryEvent } from '../history.ts'
 import { CallOutcomes } from './call-outcomes.ts'
 import { FinishedOffsets } from './finished-offsets.ts'
 import type { EventChecks, Invariant } from './invariant.ts'
-import { LogOffsets } from './log-offsets.ts'
+import { KnownLogs, type LogOffsets } from './log-offsets.ts'
 import { Members } from './members.ts'
 import { OwnedPlace, OwnedPlaces, withOwners } from './owned-places.ts'
-import { offsetText, PartitionMap, placeText } from './place-map.ts'
+import { offsetText, placeText } from './place-map.ts'
 
 /** Messages of one order in one partition. */
 class Lane {
@@ -33,6 +33,16 @@ class OrderedPlace extends OwnedPlace {
     return lane
   }
 
+  /** The message is handed out again, and is the first of its order then. */
+  comesAgain(offset: number, key: string | undefined): void {
+    for (const lane of [this.#whole, key === undefined ? undefined : this.#lanes.get(key)]) {
+      if (lane === undefined) continue
+      lane.highest = Math.min(lane.highest, offset)
+      lane.next = 0
+      lane.call = -1
+    }
+  }
+
   /** What was handed out may be handed out again. */
   restart(): void {
     this.live.clear()
@@ -50,7 +60,7 @@ export const keyOrder: Invariant = {
 
 class KeyOrder {
   readonly #members = new Members()
-  readonly #logs = new PartitionMap(() => new LogOffsets())
+  readonly #logs = new KnownLogs()
   readonly #places = new OwnedPlaces(() => new OrderedPlace())
   readonly #outcomes = new CallOutcomes(this.#members, (message, isFinished) => {
     const { group, topic, partition, offset } = message
@@ -60,22 +70,10 @@ class KeyOrder {
     else this.#comesAgain(message)
   })
   readonly #owners = this.#places.follow((place) => place.restart())
+  readonly #followed = this.#logs.follow((topic) => this.#places.forget(topic))
 
-  readonly checks: EventChecks = withOwners(this.#owners, {
+  readonly checks: EventChecks = withOwners(this.#owners, this.#followed, {
     joined: this.#members.joined,
-    acked: ({ topic, partition, offset, key }) => this.#logs.at(topic, partition).add(offset, key),
-    trimmed: ({ topic, partition, start }) => {
-      const log = this.#logs.at(topic, partition)
-      log.trimmed = Math.max(log.trimmed, start)
-    },
-    'topic:created': (event) => {
-      this.#owners['topic:created'](event)
-      this.#logs.forget(event.topic)
-    },
-    'topic:deleted': (event) => {
-      this.#owners['topic:deleted'](event)
-      this.#logs.forget(event.topic)
-    },
     granted: (event) => {
       const place = this.#places.granted(event)
       if (!place.isKnown) place.done.reset(event.position)
@@ -95,13 +93,21 @@ class KeyOrder {
       place.done.reset(position)
       place.isKnown = true
     },
+    duplicate: ({ group, topic, partition, offset }) => this.#places.at(group, topic, partition).done.add(offset),
     gap: ({ group, topic, partition, from, to }) => this.#places.at(group, topic, partition).done.addRange(from, to),
+    skipped: ({ group, topic, partition, offset }) => this.#places.at(group, topic, partition).done.add(offset),
+    'dead-lettered': ({ group, topic, partition, offset }) => this.#places.at(group, topic, partition).done.add(offset),
     deliver: (event) => (event.isDuplicate ? undefined : this.#deliver(event)),
     done: this.#outcomes.done,
     error: (event) => {
       this.#outcomes.error(event)
       // The engine sees the outcome of the duplicate, which fails what was done.
       if (event.isDuplicate) this.#comesAgain(event)
+    },
+    deferred: ({ group, topic, partition, offset, key }) => {
+      const place = this.#places.at(group, topic, partition)
+      place.done.remove(offset)
+      place.comesAgain(offset, key)
     },
     crash: (event) => {
       this.#outcomes.forgetAll()
@@ -165,7 +171,7 @@ class KeyOrder {
   #restart({ life, logs, progress }: HistoryEvent<'snapshot'>): void {
     this.#outcomes.forgetAll()
     this.#places.endLives(life, (place) => place.restart())
-    for (const snapshot of logs) this.#logs.at(snapshot.topic, snapshot.partition).reset(snapshot)
+    this.#logs.reset(logs)
     this.#places.forEach(({ done }, _group, topic, partition) => {
       const end = logs.find((log) => log.topic === topic && log.partition === partition)?.end
       if (end !== undefined) done.truncate(end)

@@ -1,8 +1,8 @@
 import type { EventChecks, Invariant } from './invariant.ts'
 import { FinishedOffsets } from './finished-offsets.ts'
-import { LogOffsets } from './log-offsets.ts'
+import { KnownLogs } from './log-offsets.ts'
 import { OwnedPlace, OwnedPlaces, withOwners } from './owned-places.ts'
-import { offsetText, PartitionMap } from './place-map.ts'
+import { offsetText } from './place-map.ts'
 
 class FinishedPlace extends OwnedPlace {
   readonly finished = new FinishedOffsets()
@@ -17,25 +17,13 @@ export const liveness: Invariant = {
 }
 
 class Liveness {
-  readonly #logs = new PartitionMap(() => new LogOffsets())
+  readonly #logs = new KnownLogs()
   readonly #places = new OwnedPlaces(() => new FinishedPlace())
   readonly #owners = this.#places.follow()
+  readonly #followed = this.#logs.follow((topic) => this.#places.forget(topic))
 
-  readonly checks: EventChecks = withOwners(this.#owners, {
+  readonly checks: EventChecks = withOwners(this.#owners, this.#followed, {
     thrown: ({ error }) => `a task of the engine threw: ${String(error)}`,
-    acked: ({ topic, partition, offset, key }) => this.#logs.at(topic, partition).add(offset, key),
-    trimmed: ({ topic, partition, start }) => {
-      const log = this.#logs.at(topic, partition)
-      log.trimmed = Math.max(log.trimmed, start)
-    },
-    'topic:created': (event) => {
-      this.#owners['topic:created'](event)
-      this.#logs.forget(event.topic)
-    },
-    'topic:deleted': (event) => {
-      this.#owners['topic:deleted'](event)
-      this.#logs.forget(event.topic)
-    },
     granted: (event) => {
       const place = this.#places.granted(event)
       if (!place.isKnown) place.finished.reset(event.position)
@@ -55,7 +43,7 @@ class Liveness {
     snapshot: ({ reason, life, logs, progress }) => {
       if (reason !== 'restart') return
       this.#places.endLives(life)
-      for (const snapshot of logs) this.#logs.at(snapshot.topic, snapshot.partition).reset(snapshot)
+      this.#logs.reset(logs)
       for (const { group, topic, partition, position, finishedAbove } of progress) {
         const place = this.#places.at(group, topic, partition)
         place.isKnown = true

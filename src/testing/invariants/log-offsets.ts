@@ -1,4 +1,6 @@
 import type { LogSnapshot } from '../history.ts'
+import type { EventChecks } from './invariant.ts'
+import { PartitionMap } from './place-map.ts'
 
 /** Which offsets of a partition are known to exist, and of which key they are. */
 export class LogOffsets {
@@ -35,6 +37,41 @@ export class LogOffsets {
     this.#known.clear()
     this.#byKey.clear()
     for (const { offset, key } of records) this.add(offset, key)
+  }
+}
+
+/** The logs of every topic, as far as a history has told of them. */
+export class KnownLogs extends PartitionMap<LogOffsets> {
+  constructor() {
+    super(() => new LogOffsets())
+  }
+
+  /**
+   * The checks that follow the logs; an invariant that looks at one of these kinds itself has to call it.
+   *
+   * @param forgotten - told of a topic that is gone, or made anew under its old name
+   */
+  follow(
+    forgotten: (topic: string) => void,
+  ): Required<Pick<EventChecks, 'acked' | 'trimmed' | 'topic:created' | 'topic:deleted'>> {
+    const forget = ({ topic }: { readonly topic: string }): void => {
+      this.forget(topic)
+      forgotten(topic)
+    }
+    return {
+      acked: ({ topic, partition, offset, key }) => this.at(topic, partition).add(offset, key),
+      trimmed: ({ topic, partition, start }) => {
+        const log = this.at(topic, partition)
+        log.trimmed = Math.max(log.trimmed, start)
+      },
+      'topic:created': forget,
+      'topic:deleted': forget,
+    }
+  }
+
+  /** Takes what the store holds for what there is. */
+  reset(logs: readonly LogSnapshot[]): void {
+    for (const snapshot of logs) this.at(snapshot.topic, snapshot.partition).reset(snapshot)
   }
 }
 

@@ -40,6 +40,7 @@ class Log {
       else batch.push(event)
     },
     acked: (event) => this.#acked(event),
+    repeated: (event) => this.#repeated(event),
     refused: (event) => this.#refused(event),
     trimmed: ({ topic, partition }) => {
       this.#logs.at(topic, partition).isTrimmed = true
@@ -68,6 +69,16 @@ class Log {
     if (other !== undefined && other.send !== send) return `${what}, which is send ${other.send} already`
     const seen = shown.get(offset)
     return seen === undefined ? undefined : differenceOf(sent, seen)
+  }
+
+  /** It was never appended: another send of that message was. */
+  #repeated({ send }: HistoryEvent<'repeated'>): void {
+    const sent = this.#sends.get(send)
+    if (sent === undefined) return
+    this.#sends.delete(send)
+    this.#logs.at(sent.topic, sent.partition).pending.delete(send)
+    const batch = sent.batch === undefined ? undefined : this.#batches.get(sent.batch)
+    batch?.splice(batch.indexOf(sent), 1)
   }
 
   #shown(event: Shown): string | undefined {
@@ -158,6 +169,8 @@ class Log {
   #halves(batch: number, sends: readonly Send[], gone: ReadonlySet<Send>): string | undefined {
     let there = 0
     for (const sent of sends) {
+      // It may stand for a message that was there already.
+      if (sent.id !== undefined) return undefined
       const { pending, isTrimmed } = this.#logs.at(sent.topic, sent.partition)
       // It may have been there and be removed already.
       if (isTrimmed) return undefined

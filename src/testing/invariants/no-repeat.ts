@@ -54,6 +54,9 @@ class NoRepeat {
       place.durable.reset(position)
       place.done.clear()
     },
+    skipped: ({ group, topic, partition, offset }) => void this.#places.at(group, topic, partition).done.add(offset),
+    'dead-lettered': ({ group, topic, partition, offset }) =>
+      void this.#places.at(group, topic, partition).done.add(offset),
     deliver: (event) => {
       if (event.isDuplicate) return
       this.#outcomes.deliver(event)
@@ -70,6 +73,13 @@ class NoRepeat {
       if (!event.isDuplicate) return this.#outcomes.error(event)
       // The engine sees the outcome of the duplicate, which fails what was done and what is behind it.
       this.#places.of(event.group)?.forEach(({ done }) => done.clear())
+    },
+    deferred: ({ group, topic, partition, offset }) => {
+      this.#places.at(group, topic, partition).done.delete(offset)
+    },
+    // The handler returned, but its idempotency store did not take the mark: that counts as a failed attempt.
+    failed: ({ group, topic, partition, offset }) => {
+      this.#places.at(group, topic, partition).done.delete(offset)
     },
     settle: (event) => {
       this.#settling.set(event.settlement, event)

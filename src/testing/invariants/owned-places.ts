@@ -28,11 +28,11 @@ export class OwnedPlace {
 }
 
 /**
- * The checks of an invariant beside those that keep the owners, of which it may replace some. (Written as one literal, a key
- * that comes twice makes V8 invent a hidden class for every single object.)
+ * The checks of an invariant beside those that keep the owners; later ones replace earlier ones of the same kind. (Written as
+ * one literal, a key that comes twice makes V8 invent a hidden class for every single object.)
  */
-export function withOwners(owners: EventChecks, own: EventChecks): EventChecks {
-  return Object.assign({}, owners, own)
+export function withOwners(owners: EventChecks, ...more: readonly EventChecks[]): EventChecks {
+  return Object.assign({}, owners, ...more) as EventChecks
 }
 
 /** Follows who owns which partition. */

@@ -1,5 +1,6 @@
 import type { HistoryEvent, OffsetPairs } from '../history.ts'
 import type { EventChecks, Invariant } from './invariant.ts'
+import { Members } from './members.ts'
 import { OwnedPlace, OwnedPlaces, withOwners } from './owned-places.ts'
 import { placeText } from './place-map.ts'
 
@@ -8,7 +9,7 @@ interface Failure {
   readonly key: string | undefined
   /** How often it failed, as the engine counts; 0 when it begins anew. */
   attempts: number
-  /** When the next attempt may begin; undefined while its key is stopped. */
+  /** When the next attempt may begin; undefined while its key is parked. */
   dueAt: number | undefined
   /** Whether the count is in the store. */
   isDurable: boolean
@@ -45,6 +46,7 @@ class Time {
     place.undecided.clear()
     for (const failure of place.failures.values()) if (!failure.isDurable) failure.isUnclear = true
   })
+  readonly #members = new Members()
   readonly #settling = new Map<number, HistoryEvent<'settle'>>()
   /** Between a crash and the next life. */
   #isDead = false
@@ -52,6 +54,7 @@ class Time {
   #hasJumped = false
 
   readonly checks: EventChecks = withOwners(this.#owners, {
+    joined: this.#members.joined,
     crash: (event) => {
       this.#isDead = true
       this.#owners.crash(event)
@@ -75,9 +78,17 @@ class Time {
       undecided.set(event.offset, other === undefined || other === event.fence ? event.fence : unclear)
     },
     failed: (event) => this.#failed(event),
+    // Parked without an attempt: fewer are allowed than in the life before.
+    parked: ({ group, topic, partition, offset }) => {
+      const failure = this.#places.at(group, topic, partition).failures.get(offset)
+      if (failure !== undefined) failure.dueAt = undefined
+    },
     renewed: (event) => this.#renewed(event),
     deliver: (event) => (event.isDuplicate ? undefined : this.#deliver(event)),
-    settle: (event) => void this.#settling.set(event.settlement, event),
+    settle: (event) => {
+      this.#settling.set(event.settlement, event)
+      this.#ended(event)
+    },
     settled: (event) => this.#settled(event),
     unsettled: ({ settlement }) => void this.#settling.delete(settlement),
     jumped: () => {
@@ -114,23 +125,30 @@ class Time {
     })
   }
 
-  /** Counted anew, from now on. */
-  #renewed({ group, key, at }: HistoryEvent<'renewed'>): void {
-    this.#places.of(group)?.forEach(({ failures }) => {
+  /** Whoever waits goes on from now on, who was parked with its attempts counted anew. */
+  #renewed({ group, member, key, at }: HistoryEvent<'renewed'>): void {
+    this.#places.of(group)?.forEach(({ failures, owner }) => {
+      if (owner !== member) return
       for (const [offset, failure] of failures) {
-        if (failure.dueAt !== undefined || (key !== undefined && failure.key !== key)) continue
-        const kept = keptOf(failure)
-        failures.set(offset, {
-          key: failure.key,
-          attempts: 0,
-          dueAt: at,
-          isDurable: false,
-          isUnclear: false,
-          isForgotten: false,
-          kept,
-        })
+        if (key !== undefined && failure.key !== key) continue
+        if (failure.dueAt === undefined) failures.set(offset, anew(failure, at))
+        else failure.dueAt = Math.min(failure.dueAt, at)
       }
     })
+  }
+
+  /** A message ends its subscription: it is counted anew, by whoever has it next. */
+  #ended({ group, member, partitions, at }: HistoryEvent<'settle'>): void {
+    const limits = this.#members.limits(group, member)
+    if (limits?.onExhausted !== 'stop') return
+    for (const { topic, partition, failed } of partitions) {
+      const { failures } = this.#places.at(group, topic, partition)
+      for (const { offset, attempts } of failed) {
+        const failure = failures.get(offset)
+        if (attempts > 0 || failure === undefined || failure.attempts === 0) continue
+        if (failure.dueAt === undefined || failure.attempts >= limits.attempts) failures.set(offset, anew(failure, at))
+      }
+    }
   }
 
   #settled({ settlement, group }: HistoryEvent<'settled'>): void {
@@ -171,10 +189,16 @@ class Time {
         return
       }
     }
-    if (dueAt === undefined) return `${what} although its key was stopped`
+    if (dueAt === undefined) return `${what} although its key was parked`
     if (attempt !== attempts + 1) return `${what} after attempt ${attempts}`
     if (!this.#hasJumped && at + tolerance < dueAt) return `${what}, but its back-off ends at ${dueAt} ms`
   }
+}
+
+/** Counted anew, from now on. */
+function anew(failure: Failure, dueAt: number): Failure {
+  const fresh = { isDurable: false, isUnclear: false, isForgotten: false }
+  return { key: failure.key, attempts: 0, dueAt, ...fresh, kept: keptOf(failure) }
 }
 
 function keptOf(failure: Failure | undefined): number {

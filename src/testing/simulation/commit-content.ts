@@ -1,13 +1,17 @@
+import { stateSpaces } from '../../key-layout.ts'
+import { preparedIn } from '../../state/prepared-rows.ts'
 import type { WriteList } from '../../storage/write-list.ts'
 import type { Point, PointName } from './point.ts'
 
 /** First bytes of the keys of the table `meta`; see key-layout. */
-const metaKind = { topic: 1, group: 2, partition: 3 } as const
+const metaKind = { topic: 1, group: 2, partition: 3, store: 6 } as const
 
 /** What the numbers in keys stand for, learnt from the rows as they pass. */
 export class StoreNames {
   readonly partitions: Map<number, { readonly topic: string; readonly partition: number }> = new Map()
   readonly groups: Map<number, string> = new Map()
+  /** The user's stores of state. */
+  readonly stores: Map<number, string> = new Map()
 
   partition(id: number): { readonly topic: string; readonly partition: number } {
     return this.partitions.get(id) ?? { topic: '?', partition: id }
@@ -67,20 +71,37 @@ function partsOf(stage: Stage, writes: readonly WriteList[], names: StoreNames):
         const group = names.group(numberAt(key, 0))
         const { topic, partition } = names.partition(numberAt(key, 4))
         add('settle', `${group} ${topic}[${partition}]`, { group, topic, partition })
+      } else if (tables[i] === 'state') {
+        addState(key, names, add)
       } else addMeta(key, values[i], names, add)
     }
   }
   return [...parts.values()]
 }
 
-/** The names of groups are nowhere but in their rows. */
+function addState(
+  key: Uint8Array,
+  names: StoreNames,
+  add: (what: string, subject: string, facts: Omit<Point, 'name' | 'label'>) => void,
+): void {
+  const space = numberAt(key, 0)
+  const store = names.stores.get(space)
+  if (store !== undefined) add('state', store, { store })
+  if (space !== stateSpaces.prepared) return
+  const { producer } = preparedIn(key.subarray(4))
+  add('prepared', producer, { producer })
+}
+
+/** The names of groups and stores are nowhere but in their rows. */
 function learnGroups(writes: readonly WriteList[], names: StoreNames): void {
   for (const { tables, keys, values } of writes) {
     for (let i = 0; i < keys.length; i++) {
       const key = keys[i]!
       const value = values[i]
-      if (tables[i] !== 'meta' || key[0] !== metaKind.group || value === undefined) continue
-      names.groups.set((JSON.parse(Buffer.from(value).toString()) as { id: number }).id, nameIn(key))
+      if (tables[i] !== 'meta' || value === undefined) continue
+      if (key[0] !== metaKind.group && key[0] !== metaKind.store) continue
+      const known = key[0] === metaKind.group ? names.groups : names.stores
+      known.set((JSON.parse(Buffer.from(value).toString()) as { id: number }).id, nameIn(key))
     }
   }
 }

@@ -2,13 +2,15 @@ import type { Codec } from '../../codec.ts'
 import type { MessageQueue } from '../../client/message-queue.ts'
 import type { QueueObserver } from '../../client/observer.ts'
 import type { Broker, FinishedView } from '../../contracts/broker.ts'
+import type { CarefulTurns } from '../../dispatch/careful-turns.ts'
 import type { DispatchHandler } from '../../dispatch/deliveries.ts'
-import type { Dispatcher, DispatcherSettings } from '../../dispatch/dispatcher.ts'
+import type { Dispatcher } from '../../dispatch/dispatcher.ts'
 import type { ConsumedTopic } from '../../dispatch/partition-intake.ts'
+import type { DispatcherSettings } from '../../dispatch/settings.ts'
 import type { EventHub } from '../../events.ts'
 import type { SendResult } from '../../message.ts'
 import type { WriteList } from '../../storage/write-list.ts'
-import type { History, HistoryEvents, HistoryKind } from '../history.ts'
+import type { EffectSource, History, HistoryEvents, HistoryKind } from '../history.ts'
 import type { VirtualRuntime } from '../virtual-runtime.ts'
 import { commitPoint, type StoreNames } from './commit-content.ts'
 import { LifeRuntime } from './life-runtime.ts'
@@ -16,6 +18,7 @@ import type { SimulatedMember } from './member.ts'
 import type { CrashableStorage } from './crashable-storage.ts'
 import { observeBroker } from './observed-broker.ts'
 import { observeHandler } from './observed-handler.ts'
+import { observeLimits } from './observed-limits.ts'
 import { never, type ObservedLife, type ObservingSimulation, type OpenSend } from './observed-life.ts'
 import type { RunningCall } from './running-call.ts'
 
@@ -38,10 +41,12 @@ export class Life implements QueueObserver, ObservedLife {
   mq!: MessageQueue
   broker!: Broker
   events!: EventHub
+  turns: CarefulTurns | undefined
   /** It crashed, or was disposed: nothing of it counts any more. */
   isOver = false
   readonly members: SimulatedMember[] = []
   readonly running: Set<RunningCall> = new Set()
+  readonly limited: WeakMap<object, RunningCall> = new WeakMap()
   /** Sends that were called and not answered, by their numbers. */
   readonly open: Map<number, OpenSend> = new Map()
   /** Called when the life ends by a crash. */
@@ -52,8 +57,11 @@ export class Life implements QueueObserver, ObservedLife {
   readonly #seeks = new Set<Seek>()
   /** What each partition was last granted with. */
   readonly #finished = new Map<string, FinishedView>()
+  /** Topics whose creation has been told of before the queue tells it. */
+  readonly #told = new Set<string>()
   /** Topics that are being deleted. */
   readonly deleting: Set<string> = new Set()
+  taking: EffectSource | undefined
 
   constructor(simulation: LivingSimulation, number: number) {
     this.simulation = simulation
@@ -63,16 +71,24 @@ export class Life implements QueueObserver, ObservedLife {
 
   // --- what the queue tells ---
 
-  opened(broker: Broker, events: EventHub): void {
+  opened(broker: Broker, events: EventHub, turns: CarefulTurns | undefined): void {
     this.broker = broker
+    this.turns = turns
     this.events = events
     observeBroker(broker, this)
-    events.on('topic:created', (facts) => this.note('topic:created', facts))
+    events.on('topic:created', (facts) => {
+      if (!this.#told.delete(facts.topic)) this.note('topic:created', facts)
+    })
     events.on('topic:deleted', (facts) => this.note('topic:deleted', facts))
     events.on('topic:trimmed', (facts) => this.note('trimmed', facts))
     events.on('group:gap', (facts) => this.note('gap', facts))
     events.on('message:failed', (facts) => this.note('failed', facts))
-    events.on('key:stopped', (facts) => this.note('stopped', facts))
+    events.on('message:duplicate', (facts) => this.note('duplicate', facts))
+    events.on('message:deferred', (facts) => this.note('deferred', facts))
+    events.on('key:parked', (facts) => this.note('parked', facts))
+    events.on('message:skipped', (facts) => this.note('skipped', facts))
+    events.on('prepared:checked', (facts) => this.note('checked', facts))
+    events.on('message:dead-lettered', (facts) => this.note('dead-lettered', facts))
     events.on('store:full', () => this.note('store:full', {}))
     events.on('store:available', () => this.note('store:available', {}))
     events.on('store:failed', (facts) => this.note('store:failed', facts))
@@ -116,11 +132,13 @@ export class Life implements QueueObserver, ObservedLife {
       }
       lost(error)
     }
-    const restart = dispatcher.retries.restart.bind(dispatcher.retries)
-    dispatcher.retries.restart = (key) => {
-      if (dispatcher.retries.stoppedCount > 0) this.note('renewed', { group, member: name, key })
-      return restart(key)
+    const release = dispatcher.retries.release.bind(dispatcher.retries)
+    dispatcher.retries.release = (key) => {
+      if (dispatcher.retries.lanes[Symbol.iterator]().next().done !== true)
+        this.note('renewed', { group, member: name, key })
+      return release(key)
     }
+    observeLimits(dispatcher, member, this)
     const resize = dispatcher.setConcurrency.bind(dispatcher)
     dispatcher.setConcurrency = (concurrency) => {
       this.note('resized', { group, member: name, concurrency })
@@ -147,7 +165,7 @@ export class Life implements QueueObserver, ObservedLife {
     this.simulation.stored.set(number, result)
     const { partition, offset } = result
     const { topic, key, acks } = send
-    this.note('acked', { send: number, topic, partition, offset, key, acks })
+    this.note(result.duplicate ? 'repeated' : 'acked', { send: number, topic, partition, offset, key, acks })
   }
 
   refused(number: number, error: unknown): void {
@@ -223,6 +241,12 @@ export class Life implements QueueObserver, ObservedLife {
       isAny = true
     }
     return isAny
+  }
+
+  madeWithSend(topic: string, partitions: number): void {
+    if (this.isOver) return
+    this.#told.add(topic)
+    this.note('topic:created', { topic, partitions })
   }
 
   // --- how it lives and ends ---

@@ -1,7 +1,8 @@
 import type { Membership } from '../../contracts/broker.ts'
 import type { DispatchHandler } from '../../dispatch/deliveries.ts'
-import type { Dispatcher, DispatcherSettings } from '../../dispatch/dispatcher.ts'
+import type { Dispatcher } from '../../dispatch/dispatcher.ts'
 import type { ConsumedTopic } from '../../dispatch/partition-intake.ts'
+import type { DispatcherSettings } from '../../dispatch/settings.ts'
 
 /** A member of a group as the simulation knows it: enough to let another one like it join, and to let it leave. */
 export interface SimulatedMember {

@@ -2,18 +2,18 @@ import type {
   Assignment,
   Broker,
   BrokerTopic,
-  EncodedRecord,
   JoinRequest,
   MemberListener,
   Membership,
-  Settlement,
   StartPosition,
 } from '../../contracts/broker.ts'
 import type { Dispatcher } from '../../dispatch/dispatcher.ts'
-import type { Headers } from '../../message.ts'
 import type { EmbeddedTopic } from '../../embedded/embedded-topic.ts'
 import type { SimulatedMember } from './member.ts'
+import { observeState } from './observed-effects.ts'
 import { never, type ObservedLife } from './observed-life.ts'
+import { observePrepared } from './observed-prepared.ts'
+import { noteSend, observeAccept, observeSettle, observeTransaction, type AcceptedNote } from './observed-settlement.ts'
 
 /**
  * Puts the simulation between a queue and its broker: everything that passes is written into the history, and faults may
@@ -27,6 +27,7 @@ export function observeBroker(broker: Broker, life: ObservedLife): void {
     observeTopic(topic, life)
   }
   for (const topic of broker.topics()) observe(topic)
+  observeState(broker, life)
   const createTopic = broker.createTopic.bind(broker)
   broker.createTopic = async (name, settings) => {
     const creating = createTopic(name, settings)
@@ -34,6 +35,15 @@ export function observeBroker(broker: Broker, life: ObservedLife): void {
     const known = broker.topic(name)
     if (known) life.simulation.nameTopic(known as EmbeddedTopic)
     const topic = await creating
+    observe(topic)
+    return topic
+  }
+  const ensureTopic = broker.ensureTopic.bind(broker)
+  broker.ensureTopic = (name, settings) => {
+    const isNew = broker.topic(name) === undefined
+    const topic = ensureTopic(name, settings)
+    // It comes with what is put into it, and so before that.
+    if (isNew) life.madeWithSend(name, topic.settings.partitions)
     observe(topic)
     return topic
   }
@@ -53,8 +63,25 @@ export function observeBroker(broker: Broker, life: ObservedLife): void {
     if (isKnown && broker.groups().every((group) => group.name !== name)) life.note('group:deleted', { group: name })
     return deleting
   }
+  if (broker.prepared) observePrepared(broker.prepared, life)
+  const transact = broker.transact.bind(broker)
+  broker.transact = (effects, acks, options) => observeTransaction(transact, life, effects, acks, options)
+  observeProducers(broker, life)
   const seek = broker.seek.bind(broker)
   broker.seek = (group, to, where) => observeSeek(seek, life, group, to, where)
+}
+
+function observeProducers({ producers }: Broker, life: ObservedLife): void {
+  if (producers === undefined) return
+  const open = producers.open.bind(producers)
+  producers.open = async (name) => {
+    if (life.isOver) return life.zombie(`opened producer ${name}`)
+    const opening = open(name)
+    const session = await opening
+    // Those before it are fenced since the call; a send that it told of before this is looked at by its own epoch.
+    life.note('producer:opened', { producer: name, epoch: session.epoch })
+    return session
+  }
 }
 
 function observeTopic(topic: BrokerTopic, life: ObservedLife): void {
@@ -105,29 +132,6 @@ function observeTopic(topic: BrokerTopic, life: ObservedLife): void {
   }
 }
 
-function noteSend(
-  topic: BrokerTopic,
-  record: EncodedRecord,
-  acks: 'flushed' | 'buffered',
-  batch: number | undefined,
-  life: ObservedLife,
-): number {
-  const { simulation } = life
-  const send = simulation.number('send')
-  const { partition, key, headers } = record
-  life.sent({
-    send,
-    topic: topic.name,
-    partition,
-    key,
-    value: simulation.decode(topic.name, record),
-    headers: headers === undefined ? {} : (JSON.parse(headers) as Headers),
-    batch,
-    acks,
-  })
-  return send
-}
-
 async function observeJoin(
   request: JoinRequest,
   join: (request: JoinRequest) => Promise<Membership>,
@@ -145,12 +149,16 @@ async function observeJoin(
     ordering: settings.ordering,
     concurrency: settings.concurrency,
     attempts: settings.retry.attempts,
+    onExhausted: settings.retry.onExhausted,
     batchMax: settings.batch?.max,
   })
   const membership = await join({ ...request, listener: observeListener(request.listener, member, life) })
+  const accepted: AcceptedNote[] = []
   const observed: Membership = {
-    id: membership.id,
-    settle: (settlement) => observeSettle(settlement, membership, member, life),
+    // What the broker knows its own memberships by stays.
+    ...membership,
+    settle: (settlement) => observeSettle(settlement, membership, member, accepted, life),
+    accept: (settlement, effects) => observeAccept(settlement, effects, membership, member, accepted, life),
     leave: async (options) => {
       if (member.hasLeft) return membership.leave(options)
       member.hasLeft = true
@@ -190,47 +198,6 @@ function observeListener(listener: MemberListener, member: SimulatedMember, life
     },
     lost: (error) => listener.lost(error),
   }
-}
-
-function observeSettle(
-  settlement: Settlement,
-  membership: Membership,
-  member: SimulatedMember,
-  life: ObservedLife,
-): Promise<void> {
-  if (life.isOver) return life.zombie(`settled for ${member.group}`)
-  const { simulation } = life
-  const { group, name } = member
-  const number = simulation.number('settlement')
-  const partitions = settlement.partitions.map(({ assignment: { topic, partition, fence }, finished, failed }) => {
-    const attempts = [...(failed ?? [])].map(([offset, state]) => ({ offset, attempts: state.attempts }))
-    return { topic: topic.name, partition, fence, finished: [...finished], failed: attempts }
-  })
-  life.note('settle', { group, member: name, settlement: number, partitions })
-  const where = partitions.map(({ topic, partition }) => `${topic}[${partition}]`).join(' ')
-  const [first] = partitions
-  simulation.pass(
-    {
-      name: 'settle:before',
-      label: `settle:before ${group} ${where}`,
-      group,
-      member: name,
-      topic: first?.topic,
-      partition: first?.partition,
-    },
-    life,
-  )
-  if (life.isOver) return never()
-  const settled = membership.settle(settlement)
-  // What the engine has in memory now is what the commit will hold; later settlements may move it on before this one is durable.
-  const positions = settlement.partitions.map(({ assignment: { topic, partition, finished } }) => {
-    return { topic: topic.name, partition, position: finished.position }
-  })
-  settled.then(
-    () => life.note('settled', { group, member: name, settlement: number, positions }),
-    (error: unknown) => life.note('unsettled', { group, member: name, settlement: number, error }),
-  )
-  return settled
 }
 
 async function observeSeek(

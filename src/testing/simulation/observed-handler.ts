@@ -1,6 +1,9 @@
 import { isThenable, type DispatchHandler } from '../../dispatch/deliveries.ts'
-import type { HandlerContext } from '../../dispatch/handed-message.ts'
-import type { Message } from '../../message.ts'
+import type { CommitPart } from '../../contracts/commit-part.ts'
+import type { OutputTopic } from '../../dispatch/collected-effects.ts'
+import type { CallContext, HandlerContext } from '../../dispatch/handed-message.ts'
+import type { StateReference, StateView } from '../../dispatch/state-view.ts'
+import type { Message, OutgoingMessage } from '../../message.ts'
 import type { Delivery } from '../history.ts'
 import type { SimulatedMember } from './member.ts'
 import { never, type ObservedLife } from './observed-life.ts'
@@ -59,7 +62,19 @@ function begin(input: Input, context: HandlerContext, member: SimulatedMember, l
   const [first] = deliveries as [Delivery]
   const more = deliveries.length === 1 ? '' : ` and ${deliveries.length - 1} more`
   const text = `${group} ${placeLabel(first.topic, first.partition, first.offset)}${more}`
-  return { deliveries, messages, member, text, isInside: false, external: new Set() }
+  const running: RunningCall = {
+    deliveries,
+    messages,
+    member,
+    text,
+    isDuplicate: false,
+    hasEnded: false,
+    timeout: undefined,
+    isInside: false,
+    external: new Set(),
+  }
+  if (member.settings.timeLimit !== undefined) life.limited.set(context, running)
+  return running
 }
 
 function pointOf(name: PointName, { deliveries, messages, text, member }: RunningCall): Point {
@@ -83,9 +98,8 @@ class ObservedCall {
   readonly #call: RunningCall
   readonly #handler: (input: Input, context: HandlerContext) => unknown
   readonly #input: Input
-  readonly #context: HandlerContext
+  readonly #context: ObservedContext
   readonly #life: ObservedLife
-  #isDuplicate = false
 
   constructor(
     call: RunningCall,
@@ -119,7 +133,7 @@ class ObservedCall {
     this.#call.deliveries.forEach((delivery, i) => {
       const { value } = messages[i]!
       const { group, member, call, topic, partition, offset, key, attempt, fence } = delivery
-      const isDuplicate = this.#isDuplicate
+      const { isDuplicate } = this.#call
       // Written out: a copy with a key more gets a hidden class of its own, every time.
       this.#life.note('start', {
         group,
@@ -156,7 +170,7 @@ class ObservedCall {
 
   /** As it is now. */
   #own(delivery: Delivery): Delivery {
-    if (!this.#isDuplicate) return delivery
+    if (!this.#call.isDuplicate) return delivery
     const { group, member, call, topic, partition, offset, key, attempt, fence } = delivery
     return { group, member, call, topic, partition, offset, key, attempt, fence, isDuplicate: true }
   }
@@ -164,31 +178,51 @@ class ObservedCall {
   #done(result: unknown): unknown {
     this.#call.isInside = false
     if (this.#life.isOver) return this.#life.zombie(`the handler ${this.#call.text} ended`)
+    if (this.#call.timeout !== undefined) return this.#endLate(result)
+    const retry = this.#context.call.effects?.retry
     const outcomes = outcomesOf(this.#call, result)
     this.#call.deliveries.forEach((delivery, i) => {
       const own = this.#own(delivery)
-      if (outcomes[i] instanceof Error) this.#life.note('error', { ...own, error: outcomes[i] })
+      const error = outcomes[i] instanceof Error ? outcomes[i] : retry
+      if (error !== undefined) this.#life.note('error', { ...own, error })
       else this.#life.note('done', own)
     })
     const faults = this.#life.simulation.pass(pointOf('handler:done', this.#call), this.#life)
     if (this.#life.isOver) return never()
-    if (!this.#isDuplicate && faults.some(({ kind }) => kind === 'duplicate')) {
-      this.#isDuplicate = true
+    if (!this.#call.isDuplicate && faults.some(({ kind }) => kind === 'duplicate')) {
+      this.#call.isDuplicate = true
+      this.#context.beginAnew()
       return this.#invoke([])
     }
     this.#life.running.delete(this.#call)
+    this.#call.hasEnded = true
     return result
+  }
+
+  /** It ends after its time: its outcome counts for nothing. */
+  #endLate<T>(outcome: T): T {
+    const { deliveries, timeout } = this.#call
+    for (const delivery of deliveries) {
+      const own = this.#own(delivery)
+      if (timeout!.isAbandoned) this.#life.note('late', own)
+      else this.#life.note('error', { ...own, error: timeout!.error })
+    }
+    this.#life.running.delete(this.#call)
+    this.#call.hasEnded = true
+    return outcome
   }
 
   #failed(error: unknown): unknown {
     this.#call.isInside = false
     if (this.#life.isOver) return this.#life.zombie(`the handler ${this.#call.text} failed`)
+    if (this.#call.timeout !== undefined) throw this.#endLate(error)
     for (const delivery of this.#call.deliveries) {
       this.#life.note('error', { ...this.#own(delivery), error })
     }
     this.#life.simulation.pass(pointOf('handler:error', this.#call), this.#life)
     if (this.#life.isOver) return never()
     this.#life.running.delete(this.#call)
+    this.#call.hasEnded = true
     throw error
   }
 }
@@ -212,6 +246,11 @@ class ObservedContext implements HandlerContext {
     this.#life = life
   }
 
+  /** Handed out once more, a message begins with nothing collected, as after any other attempt. */
+  beginAnew(): void {
+    ;(this.#inner as CallContext).beginAnew()
+  }
+
   get signal(): AbortSignal {
     return this.#inner.signal
   }
@@ -222,6 +261,34 @@ class ObservedContext implements HandlerContext {
 
   get fence(): number {
     return this.#inner.fence
+  }
+
+  extend(ms?: number): void {
+    this.#inner.extend(ms)
+  }
+
+  send<V>(topic: OutputTopic<V>, message: OutgoingMessage<V>): void {
+    this.#inner.send(topic, message)
+  }
+
+  store<V = unknown>(store: string | StateReference<V>): StateView<V> {
+    return this.#inner.store(store)
+  }
+
+  deadLetter(reason: string): void {
+    this.#inner.deadLetter(reason)
+  }
+
+  retryAt(time: number | Date): void {
+    this.#inner.retryAt(time)
+  }
+
+  get call(): CallContext {
+    return this.#inner.call
+  }
+
+  join(part: CommitPart): void {
+    this.#inner.join(part)
   }
 
   external<T>(label: string, call: () => T): T {

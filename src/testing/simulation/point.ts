@@ -20,6 +20,13 @@ export const pointNames = [
   'group:before',
   'group:applied',
   'group:flushed',
+  'state:applied',
+  'state:flushed',
+  'transaction:before',
+  'prepare:before',
+  'decide:before',
+  'prepared:applied',
+  'prepared:flushed',
   'commit:before',
   'commit:applied',
   'commit:flushed',
@@ -30,6 +37,9 @@ export const pointNames = [
  *
  * - `send`, `settle`, `trim`, `group`: `before` is when the call is made; `applied` is within the commit that holds it (it
  *   survives the process, not the power); `flushed` is when that commit is on disk and nobody has been told.
+ * - `state`: rows of a store of the user's state; `transaction:before` is when a transaction is about to take effect.
+ * - `prepared`: rows of prepared messages; `prepare:before` and `decide:before` are when one is about to be prepared, and to
+ *   be committed, rolled back or given up.
  * - `deliver`: the engine hands a message out; `handler:start`, `handler:done`, `handler:error`: around the user's function.
  * - `commit`: every commit, whatever it holds.
  */
@@ -46,6 +56,10 @@ export interface Point {
   readonly offset?: number | undefined
   readonly key?: string | undefined
   readonly member?: string | undefined
+  /** Of prepared messages. */
+  readonly producer?: string | undefined
+  /** Of rows of the user's state: the name of the store. */
+  readonly store?: string | undefined
   readonly attempt?: number | undefined
   /** Of a handler call: its first message. */
   readonly message?: Message<unknown> | undefined

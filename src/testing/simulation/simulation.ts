@@ -1,4 +1,4 @@
-import type { QueueOptions } from '../../client/options.ts'
+import type { QueueOptions } from '../../client/queue-options.ts'
 import { queueFields } from '../../client/resolve.ts'
 import type { MessageQueue } from '../../client/message-queue.ts'
 import { bytes, json, type Codec } from '../../codec.ts'
@@ -42,6 +42,8 @@ export interface SimulationOptions {
   readonly autorun: boolean
   /** How long a handler may wait for something outside of the test, in real milliseconds. */
   readonly externalWaitMs: number
+  /** Asked before each task: what it returns ends the verb under way. */
+  readonly limit?: () => Error | undefined
 }
 
 /**
@@ -57,8 +59,6 @@ export class Simulation implements LivingSimulation {
   readonly codecs: Map<string, Codec<unknown>> = new Map()
   /** Asked at each point, in this order. */
   readonly sources: FaultSource[] = []
-  /** Told of each point that is passed, before faults strike. */
-  onPoint: ((point: Point) => void) | undefined
   readonly outside: Outside
   /** What the wiring returned in the present life. */
   wired: unknown
@@ -83,7 +83,7 @@ export class Simulation implements LivingSimulation {
 
   constructor(options: SimulationOptions) {
     this.#options = options
-    const { start, seed, autorun } = options
+    const { start, seed, autorun, limit } = options
     this.outside = new Outside(this, options.externalWaitMs)
     this.runtime = new VirtualRuntime({
       seed,
@@ -91,6 +91,7 @@ export class Simulation implements LivingSimulation {
       outside: () => this.outside.look(),
       thrown: (error) => this.history.add('thrown', { error }),
       ...(start === undefined ? {} : { start }),
+      limit,
       choose: (ready) => this.#choose(ready),
     })
     this.history = new History(() => this.runtime.monotonic())
@@ -122,9 +123,13 @@ export class Simulation implements LivingSimulation {
     return number
   }
 
+  nextNumber(what: string): number {
+    return this.#numbers.get(what) ?? 0
+  }
+
   /** How many messages were sent, in all lives. */
   get sends(): number {
-    return this.#numbers.get('send') ?? 0
+    return this.nextNumber('send')
   }
 
   nameTopic({ name, partitionIds }: EmbeddedTopic): void {
@@ -141,6 +146,9 @@ export class Simulation implements LivingSimulation {
     const part =
       typeof value === 'string' ? value.slice(start, end) : Uint8Array.prototype.slice.call(value, start, end)
     try {
+      // Messages are moved as bytes, whatever they are.
+      if (codec.format === 'text' && typeof part !== 'string')
+        return codec.decode(Buffer.from(part).toString() as never)
       return codec.contentType === bytes.contentType ? Buffer.from(part as Uint8Array) : codec.decode(part as never)
     } catch {
       // As a snapshot has it.
@@ -154,7 +162,6 @@ export class Simulation implements LivingSimulation {
   pass(point: Point, observed: ObservedLife): readonly Fault[] {
     const life = observed as Life
     if (life.isOver) return none
-    this.onPoint?.(point)
     let own: Fault[] | undefined
     for (const source of this.sources) {
       for (const fault of source.strike(point)) {
@@ -233,7 +240,7 @@ export class Simulation implements LivingSimulation {
         await joinLike(this.life, this.history, member)
     }
     for (const { dispatcher, hasLeft, isLeaving } of members)
-      if (!hasLeft && !isLeaving) dispatcher?.retries.restart(undefined)
+      if (!hasLeft && !isLeaving) dispatcher?.retries.release(undefined)
   }
 
   /** What the store holds now; written into the history. */

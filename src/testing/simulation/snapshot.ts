@@ -2,10 +2,22 @@ import { isDeepStrictEqual } from 'node:util'
 import type { Codec } from '../../codec.ts'
 import type { Broker, BrokerTopic } from '../../contracts/broker.ts'
 import type { Storage } from '../../contracts/storage.ts'
+import { readDeadLetterFacts } from '../../dead-letter.ts'
 import { Catalog } from '../../embedded/catalog.ts'
 import { Progress } from '../../groups/progress.ts'
+import { stateSpaces } from '../../key-layout.ts'
+import { contentKind, decodeContent, preparedIn } from '../../state/prepared-rows.ts'
+import { reservedPrefix } from '../../reserved-headers.ts'
 import { TestError } from '../test-error.ts'
-import type { History, HistoryEvents, LogSnapshot, ProgressSnapshot } from '../history.ts'
+import type {
+  History,
+  HistoryEvents,
+  LogSnapshot,
+  PreparedIdentity,
+  ProgressSnapshot,
+  StateEntrySnapshot,
+} from '../history.ts'
+import { stateValue } from './observed-effects.ts'
 import type { OpenSend } from './observed-life.ts'
 
 /** Reads back what a store holds: logs through the engine, progress straight from its rows. */
@@ -23,6 +35,7 @@ export function takeSnapshot(
   const catalog = new Catalog(storage)
   const progress: ProgressSnapshot[] = []
   for (const [group, groupId] of catalog.groups()) {
+    if (group.startsWith(reservedPrefix)) continue
     for (const [topic, { partitionIds }] of catalog.topics()) {
       partitionIds.forEach((id, partition) => {
         const stored = Progress.restore(storage, groupId, id)
@@ -35,8 +48,47 @@ export function takeSnapshot(
       })
     }
   }
-  return { reason, logs, progress }
+  const prepared = readPrepared(storage)
+  const state = broker.state === undefined ? undefined : readState(storage, catalog)
+  return { reason, logs, progress, state, ...(prepared.length === 0 ? {} : { prepared }) }
 }
+
+/** What the stores hold that are written through {@link Broker.state}: those of users, and idempotency marks. */
+function readState(storage: Storage, { stores }: Catalog): StateEntrySnapshot[] {
+  const entries: StateEntrySnapshot[] = []
+  const read = (store: string, id: number): void => {
+    const [from, to] = [Buffer.alloc(4), Buffer.alloc(5, 0xff)]
+    from.writeUInt32BE(id)
+    to.writeUInt32BE(id)
+    for (const { key, value } of storage.range('state', { from, to, limit: 1e9 })) {
+      entries.push({ store, key: Buffer.from(key).toString('utf8', 4), value: stateValue(value) })
+    }
+  }
+  for (const [store, id] of stores) read(store, id)
+  read('idempotency marks', stateSpaces.marks)
+  read('ends of idempotency marks', stateSpaces.markExpiry)
+  return entries
+}
+
+/** Those whose content is there; each has one row of that. */
+function readPrepared(storage: Storage): PreparedIdentity[] {
+  const found: PreparedIdentity[] = []
+  const [from, to] = [stateSpaces.prepared, stateSpaces.prepared + 1].map((space) => {
+    const bound = Buffer.alloc(4)
+    bound.writeUInt32BE(space)
+    return bound
+  }) as [Buffer, Buffer]
+  for (const { key, value } of storage.range('state', { from, to, limit: mostPrepared })) {
+    const { ref } = preparedIn(key.subarray(4))
+    if (ref === undefined || key.at(-1) !== contentKind) continue
+    const { topic, key: of } = decodeContent(value)
+    found.push({ producer: ref.producer, id: `${ref.epoch}.${ref.number}`, topic, key: of })
+  }
+  return found
+}
+
+/** Rows that a test looks at. */
+const mostPrepared = 100_000
 
 function readLog(topic: BrokerTopic, partition: number, codec: Codec<unknown>): LogSnapshot {
   const { start, end } = topic.offsets(partition)
@@ -48,7 +100,8 @@ function readLog(topic: BrokerTopic, partition: number, codec: Codec<unknown>): 
     if (answer.kind !== 'records') break
     const { batch, index } = answer
     for (let i = index; i < batch.count; i++) {
-      records.push({ offset: batch.offsetAt(i), key: batch.keyAt(i), value: valueAt(i) })
+      const from = batch.hasHeaders ? readDeadLetterFacts(batch.headersAt(i)) : undefined
+      records.push({ offset: batch.offsetAt(i), key: batch.keyAt(i), value: valueAt(i), ...(from && { from }) })
     }
     offset = batch.nextOffset
 

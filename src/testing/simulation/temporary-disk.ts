@@ -32,8 +32,11 @@ export class TemporaryDisk {
 
   /** Closes what is open and removes the directory. */
   async remove(): Promise<void> {
-    await this.#storage?.close()
-    rmSync(this.#path, { recursive: true, force: true })
+    try {
+      await this.#storage?.close()
+    } finally {
+      rmSync(this.#path, { recursive: true, force: true })
+    }
   }
 
   async #opened(runtime: Runtime): Promise<DiskStorage> {

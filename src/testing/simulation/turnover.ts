@@ -16,7 +16,8 @@ export async function joinLike(life: Life, history: History, like: SimulatedMemb
   const { settings, consumed } = like
   history.add('fault', { name: 'join', text: `another member joins ${settings.group}` })
   const handler = life.handler(settings, consumed, like.handler)
-  const dispatcher = new Dispatcher(settings, life.runtime, life.events, consumed, handler, () => {})
+  const { runtime, events, broker, turns } = life
+  const dispatcher = new Dispatcher(settings, runtime, events, consumed, handler, broker, () => {}, turns)
   const topics = consumed.map(({ topic }) => topic)
   const membership = await life.broker.join({ group: settings.group, topics, from: 'earliest', listener: dispatcher })
   dispatcher.membership = membership

@@ -12,16 +12,17 @@ import type { QueueError } from '../../errors.ts'
 import type { CaseTemplate } from './conformance.ts'
 
 /**
- * What a broker may be able to do beyond the contract; the first two are those of `BrokerCapabilities`.
+ * What a broker may be able to do beyond the contract; the first three are those of `BrokerCapabilities`.
  *
  * - `durable`: what was settled is there after {@link BrokerUnderTest.reopen}, and survives power loss
  * - `exactProgress`: the finished offsets above the position are kept
+ * - `effects`: outputs and parts commit together with acknowledgements
  * - `crash`: {@link BrokerUnderTest.crash} works
  */
-export type BrokerFeature = 'durable' | 'exactProgress' | 'crash'
+export type BrokerFeature = 'durable' | 'exactProgress' | 'effects' | 'crash'
 
 /** All of them, to notice one that is misspelt. */
-export const brokerFeatures: readonly BrokerFeature[] = ['durable', 'exactProgress', 'crash']
+export const brokerFeatures: readonly BrokerFeature[] = ['durable', 'exactProgress', 'effects', 'crash']
 
 /** A broker under test and what belongs to it. */
 export interface BrokerUnderTest {

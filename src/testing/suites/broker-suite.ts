@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { brokerFeatures, type BrokerCase, type BrokerFeature, type BrokerUnderTest } from './broker-case.ts'
+import { effectCases } from './broker-effects.ts'
 import { groupCases } from './broker-groups.ts'
 import { logCases } from './broker-log.ts'
 import { memberCases } from './broker-members.ts'
@@ -34,5 +35,9 @@ const capabilityCases: readonly BrokerCase[] = [
 
 /** What every `Broker` must do; see {@link ConformanceCase} for how a test runner takes it. */
 export function brokerSuite(subject: BrokerSubject): ConformanceCase<BrokerFeature>[] {
-  return casesOf([...capabilityCases, ...logCases, ...groupCases, ...memberCases], subject, brokerFeatures)
+  return casesOf(
+    [...capabilityCases, ...logCases, ...groupCases, ...memberCases, ...effectCases],
+    subject,
+    brokerFeatures,
+  )
 }

@@ -50,6 +50,11 @@ export interface IdempotencyUnderTest {
 /** One case of the suite. */
 export type IdempotencyCase = CaseTemplate<IdempotencyUnderTest, IdempotencyFeature>
 
+/** What becomes of a running claim when the store is opened again: it goes on, unless only its process could. */
+export function afterReopening({ store }: IdempotencyUnderTest): 'busy' | 'acquired' {
+  return store.capabilities.exclusive ? 'acquired' : 'busy'
+}
+
 /** The usual calls of one subject. */
 export class Calls {
   readonly store: IdempotencyStore<unknown>

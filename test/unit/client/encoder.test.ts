@@ -44,6 +44,7 @@ describe('what is no message', () => {
     ['headers that are an array', { value: 1, headers: ['a'] }, 'headers'],
     ['headers that are text', { value: 1, headers: 'a' }, 'headers'],
     ['a numeric header', { value: 1, headers: { ok: 'yes', retries: 3 } }, 'headers.retries'],
+    ['a reserved header', { value: 1, headers: { ok: 'yes', 'lanemq.redrive': '{}' } }, 'headers.lanemq.redrive'],
     ['an absent header', { value: 1, headers: { trace: undefined } }, 'headers.trace'],
     ['a partition below the first', { value: 1, partition: -1 }, 'partition'],
     ['a partition above the last', { value: 1, partition: 4 }, 'partition'],

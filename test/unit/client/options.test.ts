@@ -152,7 +152,10 @@ const doors: { where: string; pass: (options: never) => unknown; options: Option
       oneOf('ordering', 'key', 'partition', 'unordered'),
       integer('concurrency', 1, 100_000),
       unlimited('attempts', 1),
-      { name: 'backoff', good: [{}, undefined], bad: except('object') },
+      { name: 'backoff', good: [{}, [1, 0, dayMs], () => 1, undefined], bad: except('object', 'array', 'function') },
+      oneOf('onExhausted', 'park-key', 'stop', 'skip'),
+      { name: 'retryable', good: [() => true, undefined], bad: except('function') },
+      integer('handlerTimeoutMs', 1, 86_400_000),
       { name: 'batch', good: [{ max: 1 }, undefined], bad: except('object') },
       oneOf('onGap', 'error', 'skip'),
       integer('maxBufferedMessages', 1, 10_000_000),
@@ -162,11 +165,34 @@ const doors: { where: string; pass: (options: never) => unknown; options: Option
     ],
   },
   {
+    where: 'subscribe',
+    pass: (options) => resolveSubscribeOptions('g', options),
+    base: { handlerTimeoutMs: 1 },
+    options: [oneOf('onTimeout', 'wait', 'abandon')],
+  },
+  {
+    where: 'subscribe',
+    pass: (options) => resolveSubscribeOptions('g', options),
+    options: [{ name: 'onTimeout', good: [undefined], bad: ['wait', 'abandon'] }],
+  },
+  {
     where: 'subscribe.backoff',
     pass: (backoff) => resolveSubscribeOptions('g', { backoff }),
     options: [
       oneOf('type', 'fixed', 'exponential'),
-      decimal('delayMs', 0, dayMs),
+      {
+        name: 'delayMs',
+        good: [0, dayMs, [0.5], new Array(1_000).fill(1), () => 1, undefined],
+        bad: [
+          ...decimal('', 0, dayMs).bad.filter((one) => typeof one !== 'function'),
+          [],
+          [-1],
+          [dayMs + 1],
+          ['1'],
+          new Array(2),
+          new Array(1_001).fill(1),
+        ],
+      },
       { ...decimal('maxDelayMs', 0, dayMs), good: [100, dayMs, undefined] },
       decimal('jitter', 0, 1),
     ],
@@ -275,6 +301,17 @@ describe('options that depend on each other', () => {
       () => resolveSubscribeOptions('g', { backoff: { delayMs: 50, maxDelayMs: 49 } }),
       'maxDelayMs',
     ],
+    [
+      'maxDelayMs below one of several delays',
+      () => resolveSubscribeOptions('g', { backoff: { delayMs: [1, 50], maxDelayMs: 49 } }),
+      'maxDelayMs',
+    ],
+    [
+      'a way to grow beside a list of delays',
+      () => resolveSubscribeOptions('g', { backoff: { type: 'fixed', delayMs: [1] } }),
+      'type',
+    ],
+    ['a list of delays with a negative one', () => resolveSubscribeOptions('g', { backoff: [1, -1] }), 'delayMs'],
     ['a batch without max', () => resolveSubscribeOptions('g', { batch: {} as never }), 'max'],
     ['pausing a topic without a partition', () => subscription.pause({ topic: 't' }), 'topic'],
     ['concurrency below one', () => subscription.setConcurrency(0), 'concurrency'],
@@ -300,7 +337,12 @@ describe('options that depend on each other', () => {
       maxBufferedMessages: 10_000,
       maxBufferedBytes: 33_554_432,
       maxDeferredMessages: 4_000_000,
-      retry: { attempts: 10, type: 'exponential', delayMs: 100, maxDelayMs: 30_000, jitter: 0.2 },
+      retry: {
+        attempts: 10,
+        onExhausted: 'dead-letter',
+        backoff: { type: 'exponential', delayMs: 100, maxDelayMs: 30_000, jitter: 0.2 },
+        retryable: undefined,
+      },
       batch: undefined,
     })
     expect(await resolveTopicOptions(undefined)).toMatchObject({
@@ -314,7 +356,20 @@ describe('options that depend on each other', () => {
 
   test('a long delay raises the longest wait with it', () => {
     const { retry } = resolveSubscribeOptions('g', { backoff: { delayMs: 60_000 } }).dispatch
-    expect(retry.maxDelayMs).toBe(60_000)
+    expect(retry.backoff.maxDelayMs).toBe(60_000)
+  })
+
+  test('delays given alone are exact, and the caller keeps its list', () => {
+    const delays = [1, 50_000]
+    const { backoff } = resolveSubscribeOptions('g', { backoff: delays }).dispatch.retry
+    delays[0] = 2
+    expect(backoff).toEqual({ type: 'exponential', delayMs: [1, 50_000], maxDelayMs: 50_000, jitter: 0 })
+    const choose = (): number => 5
+    expect(resolveSubscribeOptions('g', { backoff: choose }).dispatch.retry.backoff).toMatchObject({
+      delayMs: choose,
+      maxDelayMs: dayMs,
+      jitter: 0,
+    })
   })
 })
 
@@ -326,13 +381,22 @@ describe('names', () => {
     },
   )
 
-  test.each(['', 'tab\there', 'nul\0', 'del\u007f', '\u0085', 'x'.repeat(250), '\ud800', 5, null, undefined])(
-    'a group can not be called %j',
-    async (name) => {
-      const error = await outcome(() => topic.subscribe(name as string, () => {}, { from: 'earliest' }))
-      expect(error).toMatchObject({ code: 'INVALID_NAME', option: 'group' })
-    },
-  )
+  test.each([
+    '',
+    'lanemq.mine',
+    'tab\there',
+    'nul\0',
+    'del\u007f',
+    '\u0085',
+    'x'.repeat(250),
+    '\ud800',
+    5,
+    null,
+    undefined,
+  ])('a group can not be called %j', async (name) => {
+    const error = await outcome(() => topic.subscribe(name as string, () => {}, { from: 'earliest' }))
+    expect(error).toMatchObject({ code: 'INVALID_NAME', option: 'group' })
+  })
 
   test('groups in retention are checked too', () => {
     expect(() => resolveRetention({ consumedBy: ['ok', ''] })).toThrow(

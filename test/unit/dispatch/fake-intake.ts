@@ -38,5 +38,6 @@ export function fakeIntake(options: IntakeOptions = {}): PartitionIntake & { fet
     failed: new Map(),
   }
   const consumed = { topic, codec: undefined as never, check: undefined }
-  return Object.assign(new PartitionIntake(options.number ?? 0, assignment, consumed, new Map()), { fetched })
+  const reader = { group: 'g', passed: () => {} }
+  return Object.assign(new PartitionIntake(options.number ?? 0, assignment, consumed, new Map(), reader), { fetched })
 }

@@ -88,7 +88,7 @@ describe('the embedded broker', () => {
         (message) => {
           if (message.value === 0) throw new Error('stuck')
         },
-        { from: 'earliest', attempts: 1 },
+        { from: 'earliest', attempts: 1, onExhausted: 'park-key' },
       ),
     )
     await runtime.resolve(topic.sendBatch(Array.from({ length: 20 }, (_, i) => ({ key: String(i), value: i }))))
@@ -108,7 +108,7 @@ describe('the embedded broker', () => {
     const { bytes } = mq.stats().store
     // Room for some 500 of the 1,000 batches; 600 are trimmed by hand, so that the other 400 fit.
     const trimmed = topic.trim(0, 600)
-    const configured = topic.configure({ retention: { maxBytes: bytes / 2 } })
+    const configured = topic.configure({ retention: { maxBytes: Math.floor(bytes / 2) } })
     await runtime.advance(10)
     await runtime.resolve(Promise.all([trimmed, configured]))
     await runtime.advance(100)

@@ -21,7 +21,7 @@ export class LogScene {
   }
 
   log(id = 1, text = true): PartitionLog {
-    return new PartitionLog(this.context, id, 0, text ? 'text/plain' : 'application/octet-stream', text)
+    return new PartitionLog(this.context, id, 0, text ? 'text/plain' : 'application/octet-stream')
   }
 
   /** The process or the power goes; what survived is opened anew. */

@@ -49,6 +49,24 @@ describe('a partition log', () => {
     expect(scene.storedBatches()).toBe(sizes.length)
   })
 
+  test('keeps bytes between texts as they are, whatever they are', async () => {
+    const scene = new LogScene()
+    const log = scene.log()
+    const odd = Buffer.from([0xff, 0x2c, 0x00])
+    const add = (value: string | Uint8Array): number =>
+      log.append({ key: undefined, value, start: 0, end: value.length, headers: undefined }, false)
+    expect(['a', 'b', odd, odd, 'c'].map(add)).toEqual([0, 1, 2, 3, 4])
+    await scene.runtime.settle()
+    scene.crash('power')
+    const again = scene.log()
+    const bytesAt = (offset: number): string => {
+      const result = again.fetch(offset)
+      return result.kind === 'records' ? result.batch.valueBytesAt(result.index).toString('latin1') : result.kind
+    }
+    expect([0, 1, 2, 3, 4].map(bytesAt)).toEqual(['a', 'b', odd.toString('latin1'), odd.toString('latin1'), 'c'])
+    expect(scene.storedBatches()).toBe(3)
+  })
+
   test('DURA-22: a flushed message can not be read before its commit is on disk', async () => {
     const scene = new LogScene()
     const log = scene.log()

@@ -27,7 +27,7 @@ function add(builder: BatchBuilder, key: string | undefined, value: string | Uin
 }
 
 function build(records: readonly Given<string | Uint8Array>[], text: boolean): StoredBatch {
-  const builder = new BatchBuilder(text ? 'text/plain' : 'application/octet-stream', text)
+  const builder = new BatchBuilder(text ? 'text/plain' : 'application/octet-stream')
   for (const { key, value, headers } of records) add(builder, key, value, headers && JSON.stringify(headers))
   return builder.seal(stamp)
 }
@@ -87,7 +87,7 @@ describe('a record batch', () => {
   })
 
   test('copies bytes at once: the sender may change its buffer right after', () => {
-    const builder = new BatchBuilder('application/octet-stream', false)
+    const builder = new BatchBuilder('application/octet-stream')
     const value = Buffer.from('before')
     add(builder, 'k', value, undefined)
     value.fill(0)
@@ -95,7 +95,7 @@ describe('a record batch', () => {
   })
 
   test('one builder makes one batch after another, each on its own', () => {
-    const builder = new BatchBuilder('application/octet-stream', false)
+    const builder = new BatchBuilder('application/octet-stream')
     add(builder, 'k', Buffer.alloc(400_000, 1), '{"a":"1"}')
     const first = builder.seal(stamp)
     expect([builder.count, builder.bytes]).toEqual([0, 0])

@@ -47,7 +47,7 @@ function run(offset: number, attempt = 1, error?: Error, retryInMs?: number): vo
   else {
     history.add('error', { ...given, error })
     history.add('failed', { ...place, group: 'billing', attempt, error, retryInMs })
-    if (retryInMs === undefined) history.add('stopped', { ...place, group: 'billing', error })
+    if (retryInMs === undefined) history.add('parked', { ...place, group: 'billing', error })
   }
 }
 

@@ -64,7 +64,7 @@ function failTry(call: number, offset: number, attempt: number, retryInMs: numbe
   history.add('error', { ...given, error })
   const { topic, partition, key } = given
   history.add('failed', { group: 'billing', topic, partition, offset, key, attempt, error, retryInMs })
-  if (retryInMs === undefined) history.add('stopped', { group: 'billing', topic, partition, offset, key, error })
+  if (retryInMs === undefined) history.add('parked', { group: 'billing', topic, partition, offset, key, error })
 }
 
 describe('a topic', () => {
@@ -243,12 +243,12 @@ describe('pending and dead', () => {
     expect([inspection.pending().length, inspection.dead().length]).toEqual([1, 1])
   })
 
-  test('a stopped message is dead until it is tried again', () => {
+  test('a parked message is dead until it is tried again', () => {
     failTry(1, 0, 1, 1000)
     failTry(2, 0, 2, undefined)
     const dead = { group: 'billing', topic: 'orders', partition: 0, offset: 0, key: 'o-0', attempts: 2 }
     expect(inspection.dead()).toMatchObject([{ ...dead, error: { message: 'declined' } }])
-    expect(inspection.group('billing').stopped).toEqual(['o-0'])
+    expect(inspection.group('billing').parked).toEqual(['o-0'])
     expect(inspection.pending()).toEqual([])
     history.add('deliver', delivery(3, 0))
     expect(inspection.dead()).toEqual([])

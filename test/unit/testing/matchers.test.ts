@@ -26,7 +26,7 @@ beforeEach(() => {
   const error = new TypeError('no')
   history.add('error', { ...call, error })
   history.add('failed', { ...first, group: 'billing', attempt: 1, error, retryInMs: 1000 })
-  history.add('stopped', { ...first, offset: 1, group: 'billing', error })
+  history.add('parked', { ...first, offset: 1, group: 'billing', error })
 })
 
 function failureOf(check: () => void): Error & { actual?: unknown; expected?: unknown } {

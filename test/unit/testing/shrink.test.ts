@@ -46,3 +46,22 @@ test('a failure of the plain run needs no deviation', async () => {
   const { deviations } = await shrink(await run([], choosing({ 1: 1, 5: 2 })), run)
   expect(deviations).toEqual([])
 })
+
+test('TEST-145: when it is over the smallest one so far is the result, and no run is begun', async () => {
+  const run = runner((chosen) => chosen[5] === 'b')
+  const failing = await run([], choosing({ 5: 2, 6: 1, 7: 1 }))
+  const sizes: number[] = []
+  for (const most of [0, 3, 400]) {
+    let left = most
+    const counted = (...parameters: Parameters<typeof run>): ReturnType<typeof run> => {
+      left--
+      return run(...parameters)
+    }
+    const { deviations, runs, isCut, result } = await shrink(failing, counted, () => left === 0)
+    expect(runs).toBe(most - left)
+    expect(isCut).toBe(most < 400)
+    expect(result.failure?.what).toBe('check')
+    sizes.push(deviations.length)
+  }
+  expect(sizes).toEqual([3, 2, 1])
+})

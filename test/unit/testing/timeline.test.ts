@@ -189,7 +189,7 @@ function rareEvents(): void {
   const error = new QueueError('FENCED', 'x')
   history.add('topic:created', { topic: 'orders', partitions: 2 })
   history.add('deliver', delivery(1, 1, true))
-  history.add('stopped', { ...first, group: 'billing', error })
+  history.add('parked', { ...first, group: 'billing', error })
   history.add('refused', { ...orders, send: 9, key: undefined, error })
   history.add('unsettled', { ...member, settlement: 2, error })
   history.add('released', { ...orders, ...member, fence: 1 })
@@ -205,7 +205,6 @@ function rareEvents(): void {
   history.add('thrown', { error: new TypeError('x') })
   history.add('zombie', { text: 'billing handler of life 1\n ended' })
   history.add('fault', { name: 'crash', text: 'at handler:done' })
-  history.add('point', { point: 'handler:done' })
   history.add('crash', { power: true, point: 'handler:done' })
   history.life = 2
   history.add('wired', {})
@@ -221,7 +220,7 @@ function rareEvents(): void {
 const rare = `\
 +0s     create   orders, 2 partitions
         deliver  billing orders[1]@0 o-1 #1 duplicate
-        stop     billing orders[1]@0 o-1 FENCED
+        park     billing orders[1]@0 o-1 FENCED
         refuse   orders[1] FENCED
         refuse   billing m1 commit FENCED
         release  billing m1 orders[1]
@@ -237,7 +236,6 @@ const rare = `\
         thrown   TypeError
         zombie   billing handler of life 1 ended
         fault    crash: at handler:done
-        point    handler:done
         crash    power loss at handler:done
         wired    life 2
         restart  life 2

@@ -271,7 +271,7 @@ describe('time', () => {
     story.breaks('time', 'billing: attempt 3 of orders[0]@0 (key a) began at 0 ms after attempt 1')
   })
 
-  test('a stopped key begins anew, and not with the next attempt', () => {
+  test('a parked key begins anew, and not with the next attempt', () => {
     const told = { group: 'billing', member: 'b-1', key: undefined }
     new Story().begin().deliver(0).fail(0, undefined).add('renewed', told).deliver(0).done(0).isLegal()
     new Story()
@@ -279,9 +279,9 @@ describe('time', () => {
       .deliver(0)
       .fail(0, undefined)
       .deliver(0)
-      .breaks('time', 'billing: attempt 1 of orders[0]@0 (key a) began at 0 ms although its key was stopped')
+      .breaks('time', 'billing: attempt 1 of orders[0]@0 (key a) began at 0 ms although its key was parked')
     const story = new Story().begin().deliver(0).fail(0, undefined).deliver(0, { attempt: 2 })
-    story.breaks('time', 'billing: attempt 2 of orders[0]@0 (key a) began at 0 ms although its key was stopped')
+    story.breaks('time', 'billing: attempt 2 of orders[0]@0 (key a) began at 0 ms although its key was parked')
   })
 
   test('a new owner goes on counting, and waits as the old one would have', () => {

@@ -217,3 +217,40 @@ test('values are the same when a codec could make one of the other', () => {
   expect(isSameValue({ id: 1 }, { id: 2 })).toBe(false)
   expect(isSameValue('1', 1)).toBe(false)
 })
+
+describe('sent-once', () => {
+  const dedupe = { maxCount: 2, maxAgeMs: 1_000 }
+  const place = { topic: 'orders', partition: 0, key: 'a', acks: 'flushed' } as const
+
+  test('one id has one place within its window', () => {
+    const story = new Story()
+    story.ack(story.send('a', { id: 'x', dedupe }), 'a')
+    story.add('repeated', { ...place, offset: 0, send: story.send('a', { id: 'x', dedupe }) })
+    story.isLegal()
+    story.ack(story.send('a', { id: 'x', dedupe: { ...dedupe, maxCount: 3 } }), 'a')
+    story.isLegal()
+    story.ack(story.send('a', { id: 'x', dedupe: { ...dedupe, maxCount: 3 } }), 'a')
+    story.breaks('sent-once', 'orders[0]@2 (key a) has the id x, which is that of orders[0]@1 (key a)')
+  })
+
+  test('a repeated send is told the place of the first one', () => {
+    const story = new Story()
+    story.ack(story.send('a', { id: 'x', dedupe }), 'a')
+    story.add('repeated', { ...place, offset: 7, send: story.send('a', { id: 'x', dedupe }) })
+    story.breaks('sent-once', 'send 2 of id x was told orders[0]@7 (key a), the first one orders[0]@0 (key a)')
+  })
+
+  test('a fenced producer sends nothing, and no sequence twice', () => {
+    const story = new Story()
+    const producer = { name: 'p', epoch: 1, sequence: 4 }
+    story.add('producer:opened', { producer: 'p', epoch: 1 })
+    story.ack(story.send('a', { producer }), 'a')
+    story.isLegal()
+    story.ack(story.send('a', { producer: { ...producer } }), 'a')
+    story.breaks('sent-once', 'orders[0]@1 (key a) has sequence 4 of p, which sent 4 before')
+    const other = new Story()
+    other.add('producer:opened', { producer: 'p', epoch: 2 })
+    other.ack(other.send('a', { producer }), 'a')
+    other.breaks('sent-once', 'orders[0]@0 (key a) was sent by producer p after it had been fenced')
+  })
+})
