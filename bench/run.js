@@ -21,6 +21,7 @@ const BENCHES = [
   'hot-key',
   'backlog',
   'reopen',
+  'delivery',
   'loop-delay',
   'simulation',
   'seam',

@@ -20,8 +20,8 @@ const stream = await tasks.subscribe('household', {
 for await (const message of stream) {
   if (message.value === 'iron') break // leaving the loop closes the subscription; `iron` was not acknowledged
   console.log(message.value, message.attempt)
-  if (message.value === 'dry' && message.attempt === 1) message.nack(new Error('still wet'))
-  else message.ack()
+  if (message.value === 'dry' && message.attempt === 1) await message.nack(new Error('still wet'))
+  else await message.ack()
 }
 // => wash 1
 // => dry 1

@@ -33,17 +33,3 @@ export function addFlight(account, { date, delay }) {
 export function isSameAccount(a, b) {
   return a.flights === b.flights && a.delay === b.delay && a.departure === b.departure && a.longestGap === b.longestGap
 }
-
-/**
- * The code of an airport as a number, for records of fixed size.
- *
- * @param {string} code Three ASCII letters.
- */
-export function packCode(code) {
-  return (code.charCodeAt(0) << 16) | (code.charCodeAt(1) << 8) | code.charCodeAt(2)
-}
-
-/** @param {number} packed */
-export function unpackCode(packed) {
-  return String.fromCharCode((packed >> 16) & 0xff, (packed >> 8) & 0xff, packed & 0xff)
-}

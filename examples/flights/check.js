@@ -1,10 +1,11 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { isSameAccount, unpackCode } from './accounts.js'
-import { archiveLine, archivePaths, journalPath } from './groups.js'
+import { open, partitionOf } from 'lanemq'
+import { isSameAccount } from './accounts.js'
+import { ACCOUNTS, archiveLine, archivePaths, journalPath } from './groups.js'
 import { Handlings } from './handlings.js'
 import { DONE, readJournal, STARTED } from './journal.js'
-import { sum } from './supervisor.js'
+import { countFinished, sum } from './supervisor.js'
 
 /**
  * What one group did, and what it should have done.
@@ -15,6 +16,7 @@ import { sum } from './supervisor.js'
  * @property {number} outOfOrder
  * @property {number} runningAtKills Handed out and not stored as finished when the process was killed.
  * @property {number} repeated Handed out again after a kill.
+ * @property {number} repeatedEffects What was done once more for a message: in the store never, outside of it it happens.
  * @property {number} wrong Results that are not those of the file.
  * @property {boolean} ok
  */
@@ -26,7 +28,8 @@ import { sum } from './supervisor.js'
  * @param {import('./supervisor.js').Life[]} lives
  * @param {string} directory
  */
-export function check(truth, lives, directory) {
+export async function check(truth, lives, directory) {
+  const stored = await readStored(join(directory, 'queue'))
   const topic = checkTopic(truth, lives)
   const checks = Object.entries({ accounts: checkAccounts, alerts: checkAlerts, archive: checkArchive })
   const groups = {}
@@ -34,7 +37,7 @@ export function check(truth, lives, directory) {
     const restored = lives.map((life) => life.restored[name])
     const reported = lives.map((life) => life.positions[name])
     const handlings = new Handlings(truth, restored, reported)
-    const result = checkGroup(truth, lives, join(directory, name), handlings)
+    const result = checkGroup(truth, lives, join(directory, name), handlings, stored)
     groups[name] = judge(handlings, result)
   }
   return { topic, groups, ok: topic.ok && Object.values(groups).every((group) => group.ok) }
@@ -60,7 +63,15 @@ function countDifferences(expected, counts) {
   return sum(expected.map((count, partition) => Math.abs(count - counts[partition])))
 }
 
-function judge(handlings, { wrong, ...results }) {
+/** What the accounts' store holds in the end, beside the group's progress; read by another process than the one that wrote. */
+async function readStored(path) {
+  const mq = await open({ path })
+  const stored = { accounts: (await mq.store(ACCOUNTS)).range(), positions: mq.group('accounts').positions() }
+  await mq.close()
+  return stored
+}
+
+function judge(handlings, { wrong, repeatedEffects = handlings.doneAgain, isExact = true, ...results }) {
   const { handled, lost, outOfOrder, running, repeated, unearned, unneeded, forgotten } = handlings
   // What ran at the last kill must have been handed out again, all of it; what ran at an earlier one may have had to wait.
   const isRepeatRight = repeated.every((count, kill) => count <= running[kill]) && repeated.at(-1) === running.at(-1)
@@ -71,33 +82,52 @@ function judge(handlings, { wrong, ...results }) {
     outOfOrder,
     runningAtKills: sum(running),
     repeated: sum(repeated),
+    repeatedEffects,
     unearned,
     unneeded,
     forgotten,
     wrong,
-    ok: isRepeatRight && [lost, outOfOrder, unearned, unneeded, forgotten, wrong].every((count) => count === 0),
+    ok:
+      isRepeatRight &&
+      isExact &&
+      [lost, outOfOrder, unearned, unneeded, forgotten, wrong].every((count) => count === 0),
   }
 }
 
-/** (a) The last state of every account must be the one computed from the file. */
-function checkAccounts(truth, lives, folder, handlings) {
-  const accounts = new Map()
+/**
+ * (a) Whenever the store was opened, every account must be the one of its airport's first flights, of as many as the group
+ * had finished. In the end that is all of them, and the account is the one computed from the file.
+ */
+function checkAccounts(truth, lives, folder, handlings, stored) {
   for (const life of lives) {
     handlings.beginLife()
-    for (const { partition, offset, values } of readJournal(journalPath(folder, life.run))) {
-      handlings.done(partition, offset)
-      const [code, flights, delay, departure, longestGap] = values
-      accounts.set(code, { flights, delay, departure, longestGap })
-    }
+    for (const { partition, offset } of readJournal(journalPath(folder, life.run))) handlings.done(partition, offset)
   }
-  let wrong = Math.max(0, truth.accounts.size - accounts.size)
-  for (const [code, account] of accounts) {
-    const expected = truth.accounts.get(unpackCode(code))
-    if (expected === undefined || !isSameAccount(account, expected)) wrong++
+  const { accounts } = stored
+  let wrong = Math.max(0, truth.accounts.size - accounts.length) + countWrong(accounts, truth.accounts)
+  const differences = [difference(stored)]
+  for (const { accounts, restored } of lives.slice(1)) {
+    wrong += countWrong(accounts, truth.accountsAfter(new Map(accounts.map(({ key, value }) => [key, value.flights]))))
+    differences.push(difference({ accounts, positions: restored.accounts }))
   }
-  const all = [...accounts.values()]
-  const longestGap = all.reduce((longest, account) => Math.max(longest, account.longestGap), 0)
-  return { airports: accounts.size, delay: sum(all.map((account) => account.delay)), longestGap, wrong }
+  const repeatedEffects = Math.max(...differences.map(({ more }) => more))
+  const lostEffects = Math.max(...differences.map(({ less }) => less))
+  const delay = sum(accounts.map(({ value }) => value.delay))
+  const longestGap = Math.max(...accounts.map(({ value }) => value.longestGap))
+  const isExact = repeatedEffects === 0 && lostEffects === 0
+  return { airports: accounts.length, delay, longestGap, repeatedEffects, lostEffects, isExact, wrong }
+}
+
+function countWrong(accounts, expected) {
+  return accounts.filter(({ key, value }) => !expected.has(key) || !isSameAccount(value, expected.get(key))).length
+}
+
+/** Flights that the accounts of a partition hold more, or less, than the group had finished there at the same moment. */
+function difference({ accounts, positions }) {
+  const counted = positions.map(() => 0)
+  for (const { key, value } of accounts) counted[partitionOf(key, positions.length)] += value.flights
+  const more = positions.map((position, partition) => counted[partition] - countFinished([position]))
+  return { more: sum(more.filter((count) => count > 0)), less: -sum(more.filter((count) => count < 0)) }
 }
 
 /** (b) The flights that an alert was sent for must be the late ones. */

@@ -2,50 +2,37 @@ import { rename, writeFile } from 'node:fs/promises'
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { addFlight, emptyAccount, packCode, unpackCode } from './accounts.js'
-import { DONE, Journal, readJournal, STARTED } from './journal.js'
+import { addFlight, emptyAccount } from './accounts.js'
+import { DONE, Journal, STARTED } from './journal.js'
 import { LATE } from './records.js'
 
 /** The groups' names; each keeps its files in a folder of its name. */
 export const GROUPS = ['accounts', 'alerts', 'archive']
 
+/** The store of the accounts, by airport. */
+export const ACCOUNTS = 'accounts'
+
 /**
- * (a) A running account of every airport. The accounts live in memory; every new state of one goes into the journal, and a
- * later run of the worker goes on from there. Messages are handed out at least once, so a message that the account has
- * seen already changes nothing.
+ * (a) A running account of every airport, in a store beside the log. What the handler puts there commits with its
+ * acknowledgement: after a kill it may be called again for a message, but the account that it gets then is the one without
+ * that message. So it need not remember what it has seen already.
  *
  * @param {import('lanemq').Topic} topic
  * @param {string} folder
  * @param {number} run Which life of the worker this is, from 1.
  */
 export function keepAccounts(topic, folder, run) {
-  const accounts = restoreAccounts(folder)
   const journal = new Journal(journalPath(folder, run))
 
   // A synchronous handler: no promise, no waiting.
-  const handle = (message) => {
-    let account = accounts.get(message.key)
-    if (account === undefined) accounts.set(message.key, (account = { ...emptyAccount(), seen: -1 }))
-    if (message.offset > account.seen) {
-      account.seen = message.offset
-      addFlight(account, message.value)
-    }
-    const { flights, delay, departure, longestGap } = account
-    journal.write(DONE, message, packCode(message.key), flights, delay, departure, longestGap)
+  const handle = (message, context) => {
+    const accounts = context.store(ACCOUNTS)
+    const account = accounts.get(message.key) ?? emptyAccount()
+    addFlight(account, message.value)
+    accounts.put(message.key, account)
+    journal.write(DONE, message)
   }
   return topic.subscribe('accounts', handle, { from: 'earliest', ordering: 'key' })
-}
-
-function restoreAccounts(folder) {
-  const accounts = new Map()
-  for (const path of journalPaths(folder)) {
-    for (const { offset, values } of readJournal(path)) {
-      const [code, flights, delay, departure, longestGap] = values
-      const seen = Math.max(offset, accounts.get(unpackCode(code))?.seen ?? -1)
-      accounts.set(unpackCode(code), { flights, delay, departure, longestGap, seen })
-    }
-  }
-  return accounts
 }
 
 /**
@@ -101,9 +88,4 @@ export function archivePaths(folder, run) {
 
 export function journalPath(folder, run) {
   return join(folder, `${run}.journal`)
-}
-
-function journalPaths(folder) {
-  const names = readdirSync(folder).filter((name) => name.endsWith('.journal'))
-  return names.toSorted().map((name) => join(folder, name))
 }

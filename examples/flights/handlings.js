@@ -7,6 +7,8 @@ import { countFinished } from './supervisor.js'
 export class Handlings {
   /** Messages that were handled, each counted once. */
   handled = 0
+  /** Work that was done once more for a message, in whatever life. */
+  doneAgain = 0
   /** Entries that break the order of an airport, hand a message out twice in one life, or name one that does not exist. */
   outOfOrder = 0
   /** Messages that were stored as finished although nobody had done their work: after a loss nobody would notice. */
@@ -85,7 +87,10 @@ export class Handlings {
     if (this.#running[airport] === offset) this.#running[airport] = -1
     else this.#hand(partition, offset)
 
-    if (this.#done[partition][offset] === 1) return false
+    if (this.#done[partition][offset] === 1) {
+      this.doneAgain++
+      return false
+    }
     this.#done[partition][offset] = 1
     this.handled++
     if (offset < this.#lastDone[airport]) this.outOfOrder++

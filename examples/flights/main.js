@@ -29,7 +29,7 @@ const run = options.check === undefined ? await work() : JSON.parse(readFileSync
 
 say('comparing with the file …\n')
 const truth = await Truth.of(run.records, PARTITIONS)
-const checked = check(truth, run.lives, directory)
+const checked = await check(truth, run.lives, directory)
 say(`${renderTable(truth, checked)}\n\n${renderSummary(run, checked)}`)
 if (options.json) console.log(JSON.stringify(toDocument(truth, run, checked), undefined, 2))
 process.exitCode = checked.ok ? 0 : 1

@@ -38,7 +38,8 @@ export function renderTable(truth, { topic, groups }) {
     ['lost', '', topic.lost, ...all.map((group) => group.lost)],
     ['out of order', '', '', ...all.map((group) => group.outOfOrder)],
     ['running at the kills', '', '', ...all.map((group) => group.runningAtKills)],
-    ['repeated after them', '', '', ...all.map((group) => group.repeated)],
+    ['handled again after them', '', '', ...all.map((group) => group.repeated)],
+    ['effects repeated by that', '', '', ...all.map((group) => group.repeatedEffects)],
     ['', '', ...[topic, ...all].map(({ ok }) => (ok ? 'agrees' : 'WRONG'))],
   ].map((row) => Array.from({ length: 6 }, (_, column) => format(row[column])))
   const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)))

@@ -3,6 +3,8 @@ import { fileURLToPath } from 'node:url'
 
 const worker = fileURLToPath(new URL('worker.js', import.meta.url))
 
+/** @typedef {{ key: string, value: import('./accounts.js').Account }} AccountEntry One airport's entry in the store. */
+
 /**
  * What is known about one life of the worker.
  *
@@ -12,6 +14,7 @@ const worker = fileURLToPath(new URL('worker.js', import.meta.url))
  * @property {number[]} acked Per partition: how many messages were acknowledged as flushed, as of the last report.
  * @property {Record<string, { position: number, finishedAbove: number }[]>} restored Per group and partition: the progress
  * that was stored when the topic was opened.
+ * @property {AccountEntry[]} accounts What the store of the accounts held then.
  * @property {Record<string, { position: number, finishedAbove: number }[]>} positions The same as of the last report.
  * @property {boolean} killed
  * @property {number} endedAt In milliseconds since the work began.
@@ -38,7 +41,7 @@ export async function superviseWorker(settings, listener) {
   const startedAt = performance.now()
   for (let run = 1; run <= settings.kills + 1; run++) {
     /** @type {Life} */
-    const life = { run, present: [], acked: [], restored: {}, positions: {}, killed: false, endedAt: 0 }
+    const life = { run, present: [], acked: [], restored: {}, accounts: [], positions: {}, killed: false, endedAt: 0 }
     lives.push(life)
     await live(life, settings, (event) => {
       life.endedAt = performance.now() - startedAt
@@ -65,6 +68,7 @@ async function live(life, { directory, records, partitions, kills }, listener) {
     if (message.type === 'opened') {
       life.present = message.acked
       life.restored = message.positions
+      life.accounts = message.accounts
       if (life.run > 1) listener('restarted')
     }
     const sent = sum(life.acked)

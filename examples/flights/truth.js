@@ -68,6 +68,23 @@ export class Truth {
     })
   }
 
+  /**
+   * The accounts as they are when each airport has had so many of its flights, in the order of the file.
+   *
+   * @param {Map<string, number>} flightsByAirport
+   */
+  accountsAfter(flightsByAirport) {
+    const accounts = new Map([...flightsByAirport.keys()].map((code) => [code, emptyAccount()]))
+    const { date, delay, origin } = this.#columns
+    for (let place = 0; place < this.flights; place++) {
+      const code = this.#names[origin[place]]
+      const account = accounts.get(code)
+      if (account === undefined || account.flights >= flightsByAirport.get(code)) continue
+      addFlight(account, { date: date[place], delay: delay[place] })
+    }
+    return accounts
+  }
+
   /** The number of the airport that a flight leaves from: from 0, below {@link airports}. */
   airportAt(partition, offset) {
     return this.#columns.origin[this.#places[partition][offset]]

@@ -5,7 +5,7 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { open } from 'lanemq'
-import { GROUPS, keepAccounts, sendAlerts, writeArchive } from './groups.js'
+import { ACCOUNTS, GROUPS, keepAccounts, sendAlerts, writeArchive } from './groups.js'
 import { readFlights } from './records.js'
 
 const { directory, run, records, partitions, batchSize } = JSON.parse(process.argv[2])
@@ -16,12 +16,13 @@ process.on('disconnect', giveUp)
 
 const mq = await open({ path: join(directory, 'queue') })
 const topic = await mq.topic('flights', { partitions })
+const accounts = await mq.store(ACCOUNTS)
 /** How many flights of each partition are in the topic for certain. */
 const acked = topic.offsets().map(({ end }) => end)
 /** The positions of a group that does not exist yet. */
 const nothing = Array.from({ length: partitions }, () => ({ position: 0, finishedAbove: 0 }))
 // What survived the last kill, before anything else happens.
-process.send({ type: 'opened', acked, positions: groupPositions() })
+process.send({ type: 'opened', acked, positions: groupPositions(), accounts: accounts.range() })
 
 const folders = GROUPS.map((group) => join(directory, group))
 for (const folder of folders) mkdirSync(folder, { recursive: true })

@@ -1,4 +1,4 @@
-// Retries: a failing message is tried again and holds back its own key only; after the last attempt its key stops.
+// Retries: a failing message is tried again and holds back its own key only; after the last attempt its key is parked.
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -16,7 +16,7 @@ const book = ({ key, value }) => {
 }
 
 mq.on('message:failed', ({ key, attempt }) => console.log(`${key}: attempt ${attempt} failed`))
-mq.on('key:stopped', ({ key, error }) => console.log(`${key}: ${error.code}`))
+mq.on('key:parked', ({ key, error }) => console.log(`${key}: ${error.code}`))
 // => bob: attempt 1 failed
 // => bob: attempt 2 failed
 // => bob: attempt 3 failed
@@ -25,6 +25,7 @@ mq.on('key:stopped', ({ key, error }) => console.log(`${key}: ${error.code}`))
 const bank = await payments.subscribe('bank', book, {
   from: 'earliest',
   attempts: 3,
+  onExhausted: 'park-key',
   backoff: { type: 'exponential', delayMs: 5 },
 })
 await payments.sendBatch(
@@ -34,12 +35,12 @@ await payments.sendBatch(
   ]),
 )
 
-// Ends when all that is left belongs to stopped keys.
+// Ends when all that is left belongs to parked keys.
 const { left } = await bank.drain()
 console.log('left', left, booked) // => left 2 { ada: [ 1, 2 ], bob: [] }
 
 isBlocked = false
-console.log('retried', bank.retry('bob')) // => retried 1
+console.log('released', bank.release('bob')) // => released 1
 await bank.drain()
 console.log(booked) // => { ada: [ 1, 2 ], bob: [ 1, 2 ] }
 
