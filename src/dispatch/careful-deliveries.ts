@@ -8,6 +8,11 @@ import type { PartitionIntake } from './partition-intake.ts'
 import type { DispatcherSettings } from './settings.ts'
 import type { Settler } from './settler.ts'
 
+/** At the most so many messages of a subscription run alone, where not more of them could run at once. */
+const maxWindow = 4_096
+/** And not for longer than this, in milliseconds: those that did are settled, so the next start goes on behind them. */
+const maxCarefulMs = 60_000
+
 /** What being careful needs of the loop around it, beside what handing out does. */
 export interface CarefulHost {
   readonly settings: DispatcherSettings
@@ -42,6 +47,10 @@ export class CarefulDeliveries implements Deliveries, CarefulMember {
   readonly #inner: Deliveries
   /** Messages left that run alone. */
   #window: number
+  /** When it took the turn that it has or had last. */
+  #turnAt = 0
+  /** For how long it had turns, in milliseconds; once that is long enough there is no window any more. */
+  #carefulMs = 0
   #pending: Pending | undefined
   /** What runs alone, with its mark on disk. */
   #marked: DeliveredEntry | undefined
@@ -58,7 +67,8 @@ export class CarefulDeliveries implements Deliveries, CarefulMember {
     this.#careful = careful
     this.settler = careful.settler
     const { concurrency, batch } = careful.settings
-    this.#window = concurrency * (batch?.max ?? 1) * turns.factor
+    const mostRunning = concurrency * (batch?.max ?? 1)
+    this.#window = Math.max(mostRunning, Math.min(mostRunning * turns.factor, maxWindow))
     this.#inner = inner({
       ...host,
       fail: (lane, entry, error, isUnread) => {
@@ -90,7 +100,7 @@ export class CarefulDeliveries implements Deliveries, CarefulMember {
   }
 
   get isHeld(): boolean {
-    return this.#turns.isHeld
+    return this.#turns.isHeld(this)
   }
 
   get isQuiet(): boolean {
@@ -119,6 +129,7 @@ export class CarefulDeliveries implements Deliveries, CarefulMember {
     busy.isBusy = true
     intake.running++
     if (this.#window > 0) this.#window--
+    this.#turnAt = this.#host.runtime.monotonic()
     this.#pending = { lane: busy, intake, batch, index, offset, laneKey, key, attempt, isMarked: false }
     this.#turns.take(this)
   }
@@ -135,11 +146,16 @@ export class CarefulDeliveries implements Deliveries, CarefulMember {
     this.#careful.wake()
   }
 
-  /** Everything that was there has been handed out, so what ran when the process ended too. */
-  caughtUp(): void {
-    if (this.#window === 0) return
-    this.#window = 0
-    this.#turns.look()
+  /**
+   * The loop has looked for messages to start. `isReadOut`: everything that could be handed out has been, so what ran when
+   * the process ended too.
+   */
+  looked(isReadOut: boolean): void {
+    if (isReadOut && this.#window > 0) {
+      this.#window = 0
+      this.#turns.look()
+    }
+    this.#turns.passed(this)
   }
 
   release(matches: GatheredMatch): void {
@@ -178,6 +194,7 @@ export class CarefulDeliveries implements Deliveries, CarefulMember {
   }
 
   giveUp(): void {
+    this.#spend()
     if (this.#marked !== undefined) this.#unmark()
     // A mark on its way is waited for, and taken back.
     else if (this.#pending?.isMarked === false) this.#run(this.#pending)
@@ -212,7 +229,7 @@ export class CarefulDeliveries implements Deliveries, CarefulMember {
       if (this.#marked.intake.isEnded) this.#unmark()
       this.#marked = undefined
     }
-    if (this.#pending === undefined && this.#marked === undefined && this.isQuiet) this.#turns.end(this)
+    if (this.#pending === undefined && this.#marked === undefined && this.isQuiet) this.#endTurn()
     this.#turns.look()
     this.#leaveOnceOver()
   }
@@ -226,7 +243,17 @@ export class CarefulDeliveries implements Deliveries, CarefulMember {
     if (pending.isMarked) this.#takeBack(pending)
     this.#free(pending)
     this.#host.lanes.refresh(pending.lane)
+    this.#endTurn()
+  }
+
+  #endTurn(): void {
+    if (this.#turns.has(this)) this.#spend()
     this.#turns.end(this)
+  }
+
+  #spend(): void {
+    this.#carefulMs += this.#host.runtime.monotonic() - this.#turnAt
+    if (this.#carefulMs >= maxCarefulMs) this.#window = 0
   }
 
   #free({ lane, intake }: Pending): void {

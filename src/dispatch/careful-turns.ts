@@ -4,8 +4,8 @@ import type { Settler } from './settler.ts'
 
 /** How long a message runs alone before the others go on beside it, in milliseconds; longer with each end in a row. */
 const aloneMs = 5_000
-/** Ends in a row that still double something. */
-const maxDoublings = 11
+/** Ends in a row that still double something: a message may be alone for some ten minutes at the most. */
+const maxDoublings = 7
 /** So long after it was over the process counts as one that does not end by its messages, in milliseconds. */
 const calmMs = 60_000
 
@@ -47,6 +47,11 @@ export class CarefulTurns {
   #turn: CarefulMember | undefined
   /** Who had the turn before. */
   #last: CarefulMember | undefined
+  /**
+   * Who may take the next turn: only the first, until it took it or had nothing to start. So a busy subscription can't keep
+   * the others from their turns. Empty while there is a turn, and once all had nothing: then whoever comes first takes it.
+   */
+  #offers: CarefulMember[] = []
   #hasBegun = false
   /** What it decided may not be on disk, and its mark still be there. */
   #isOwed = false
@@ -67,9 +72,10 @@ export class CarefulTurns {
     this.factor = 2 ** Math.min(ends.unclean - 1, maxDoublings)
   }
 
-  /** Whether nothing may be started. */
-  get isHeld(): boolean {
-    return this.#turn !== undefined || this.#isLoosening
+  /** Whether a subscription may start nothing. */
+  isHeld(member: CarefulMember): boolean {
+    if (this.#turn !== undefined || this.#isLoosening) return true
+    return this.#offers.length > 0 && this.#offers[0] !== member
   }
 
   /** Whether a message has to run alone now. */
@@ -92,12 +98,23 @@ export class CarefulTurns {
   /** Nothing of it runs, and nothing ever will. */
   remove(member: CarefulMember): void {
     this.#members.delete(member)
+    this.passed(member)
+    this.#offers = this.#offers.filter((other) => other !== member)
     this.look()
   }
 
-  /** Asks for the turn; only while nothing is held. {@link CarefulMember.begin} is called as soon as nothing runs. */
+  /** It has looked for something to start, and found nothing: if the turn was its to take, it is the next one's. */
+  passed(member: CarefulMember): void {
+    if (this.#offers[0] !== member) return
+    this.#offers.shift()
+    if (this.#offers.length > 0) this.#offers[0]!.wake()
+    else this.#wakeAll()
+  }
+
+  /** Takes the turn; only while it is not held. {@link CarefulMember.begin} is called as soon as nothing runs. */
   take(member: CarefulMember): void {
     this.#turn = member
+    this.#offers = []
     this.#hasBegun = false
     this.#timer = this.#runtime.timer(aloneMs * this.factor, 'careful turn', () => this.#overdue())
     for (const each of this.#members) each.push()
@@ -132,7 +149,7 @@ export class CarefulTurns {
     this.#endTurn()
     this.look()
     // Who is careful next goes to disk behind it.
-    if (!this.isHeld) this.#wakeAll()
+    if (this.#turn === undefined && !this.#isLoosening) this.#offer()
   }
 
   /** Something ended, or was put off: whoever waits for that goes on. */
@@ -184,10 +201,21 @@ export class CarefulTurns {
     Promise.all([settled, this.#ends.sideBySide()]).then(loose, () => {})
   }
 
-  /** In turn: who comes after the last one is asked first. */
+  /** Those that have to be careful come first: the others wait until they are through. */
+  #offer(): void {
+    const members = this.#inTurn
+    this.#offers = [...members.filter(({ isWary }) => isWary), ...members.filter(({ isWary }) => !isWary)]
+    this.#offers[0]?.wake()
+  }
+
   #wakeAll(): void {
+    for (const member of this.#inTurn) member.wake()
+  }
+
+  /** Who comes after the last one is asked first. */
+  get #inTurn(): CarefulMember[] {
     const members = [...this.#members]
     const next = this.#last === undefined ? 0 : members.indexOf(this.#last) + 1
-    for (const member of [...members.slice(next), ...members.slice(0, next)]) member.wake()
+    return [...members.slice(next), ...members.slice(0, next)]
   }
 }

@@ -184,7 +184,7 @@ export class Dispatcher implements MemberListener {
     if (this.running > 0 || this.settler.unsettled > 0) return false
     if (this.pauses.isPaused || this.#isClosing) return true
     if (this.#scheduled || this.lanes.hasReady || this.deliveries.gathered > 0 || this.#intakes.isFetching) return false
-    return this.#ring.size === 0 || !this.lanes.hasRoom || this.#isFull || this.retries.isFull
+    return this.#isIntakeDone
   }
 
   /** Hands out nothing more. */
@@ -262,7 +262,7 @@ export class Dispatcher implements MemberListener {
     }
     if (!this.#scheduled && this.#mayStart) this.deliveries.flush()
     if (this.running === 0) this.timeLimit?.rest()
-    if (this.#careful !== undefined && this.#isReadOut) this.#careful.caughtUp()
+    if (!this.#scheduled) this.#careful?.looked(this.#isReadOut)
     this.settler.settleSoon(this.running)
     this.moves.tell()
   }
@@ -277,8 +277,14 @@ export class Dispatcher implements MemberListener {
 
   /** Whether everything that could be handed out has been, and has ended. */
   get #isReadOut(): boolean {
-    if (this.running > 0 || this.#ring.size > 0 || this.lanes.hasReady || !this.settler.hasMembership) return false
-    return this.#intakes.isAny && !this.#intakes.isFetching && this.deliveries.gathered === 0
+    if (this.running > 0 || this.lanes.hasReady || !this.settler.hasMembership) return false
+    if (!this.#intakes.isAny || this.#intakes.isFetching || this.deliveries.gathered > 0) return false
+    return this.#isIntakeDone
+  }
+
+  /** Whether no more messages can be taken from the log: there are none, or what waits leaves no room. */
+  get #isIntakeDone(): boolean {
+    return this.#ring.size === 0 || !this.lanes.hasRoom || this.#isFull || this.retries.isFull
   }
 
   /** Takes one message from the log into its lane or straight to the handler; false when there is none or no room. */

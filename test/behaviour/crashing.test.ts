@@ -147,6 +147,66 @@ describe('after an end of the process that nobody expected', () => {
     expect(t.history.of('settle').flatMap(({ partitions }) => partitions.flatMap(({ marked }) => marked))).toEqual([])
   })
 
+  test('PROGRESS-108: subscriptions take turns: a busy one keeps nobody waiting', async () => {
+    const t: TestQueue = await openTest({
+      wire: async (mq) => {
+        const topic = await mq.topic<string>('t', { partitions: 2 })
+        const settings = { from: 'earliest', concurrency: 4 } as const
+        // Returns at once, so that its next message is at hand as soon as one is done.
+        await topic.subscribe('busy', () => {}, settings)
+        await topic.subscribe('g', () => Promise.resolve(), settings)
+        await topic.subscribe('h', () => Promise.resolve(), { ...settings, batch: { max: 2 } })
+      },
+    })
+    await using _ = t
+    await t.settle()
+    t.faults.crash({ at: 'handler:start', group: 'busy', nth: 1 })
+    await sendAll(t, ...Array.from({ length: 40 }, (_, i) => `k${i % 8}:${i}`)).catch(() => {})
+    await t.settle().catch(() => {})
+    const before = t.history.of('start').length
+    await t.restart()
+    await t.drain()
+    const groups = t.history
+      .of('start')
+      .slice(before)
+      .map(({ group }) => group)
+    // The first one joins, and begins, before the others are there.
+    const joined = groups.indexOf('h') + 1
+    expect(joined).toBeLessThan(6)
+    expect(groups.slice(joined, joined + 6)).toEqual(['busy', 'g', 'h', 'busy', 'g', 'h'])
+  })
+
+  test('PROGRESS-109: however often it comes, no more than 4,096 messages of a subscription run alone', async () => {
+    await using t = await openApp({ concurrency: 100, handler: () => {} })
+    for (let life = 0; life < 10; life++) {
+      await t.drain()
+      t.crash()
+      await t.restart()
+    }
+    const values = Array.from({ length: 4_200 }, (_, i) => `k${i % 100}:${i}`)
+    t.wired.subscription.pause()
+    await sendAll(t, ...values)
+    t.crash()
+    await t.restart()
+    await t.drain()
+    const settled = t.history.of('settle').flatMap(({ partitions }) => partitions.flatMap(({ marked }) => marked))
+    expect(settled).toHaveLength(4_096)
+  })
+
+  test('PROGRESS-109: nor do they for more than a minute', async () => {
+    const times = Object.fromEntries(Array.from({ length: 40 }, (_, i) => [`k${i}:1`, 4_000]))
+    await using t = await openApp({ concurrency: 40, handler: lasting(times) })
+    await sendAll(t, ...Object.keys(times))
+    t.crash()
+    await t.restart()
+    await t.advance('59s')
+    expect(running(t)).toHaveLength(1)
+    await t.advance('2s')
+    expect(running(t)).toHaveLength(25)
+    await t.drain()
+    t.assert.drained()
+  })
+
   test('PROGRESS-105: a handler that runs long lets the others go on beside it, and is not counted', async () => {
     await using t = await openApp({ attempts: 2, backoff, concurrency: 2, handler: lasting({ 'a:1': 60_000 }) })
     await sendAll(t, 'a:1', 'b:1', 'c:1')

@@ -31,7 +31,6 @@ async function live() {
   note('R', round)
   reached('start')
   const mq = await open({
-    countCrashes: false,
     path: directory,
     minFreeBytes: 0,
     retentionCheckMs: 10,
