@@ -131,8 +131,10 @@ class Time {
       if (owner !== member) return
       for (const [offset, failure] of failures) {
         if (key !== undefined && failure.key !== key) continue
-        if (failure.dueAt === undefined) failures.set(offset, anew(failure, at))
-        else failure.dueAt = Math.min(failure.dueAt, at)
+        // Whether a crash left it parked is seen when it is handed out.
+        const { dueAt, isUnclear } = failure
+        if (dueAt === undefined) failures.set(offset, { ...anew(failure, at), isUnclear })
+        else failure.dueAt = Math.min(dueAt, at)
       }
     })
   }

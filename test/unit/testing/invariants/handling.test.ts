@@ -314,6 +314,22 @@ describe('time', () => {
       .breaks('time', 'billing: attempt 3 of orders[0]@0 (key a) began at 0 ms after attempt 1')
   })
 
+  test('a release after a crash that cut off the last failure begins anew, or goes on with what was counted', () => {
+    const released = (): Story => {
+      const story = new Story().begin().deliver(0).fail(0, 0)
+      story.settled(story.settle([], { failed: [{ offset: 0, attempts: 1 }] }), 0)
+      story.deliver(0, { attempt: 2 }).fail(0, undefined)
+      story.settle([], { failed: [{ offset: 0, attempts: 2 }] })
+      const told = { group: 'billing', member: 'b-1', key: undefined }
+      return story.crash().restart({ position: 0 }).join().grant(0).add('renewed', told)
+    }
+    released().deliver(0).isLegal()
+    released().deliver(0, { attempt: 2 }).isLegal()
+    released()
+      .deliver(0, { attempt: 3 })
+      .breaks('time', 'billing: attempt 3 of orders[0]@0 (key a) began at 0 ms after attempt 0')
+  })
+
   test('a message that can not be read is tried again without having been handed out', () => {
     const story = new Story().begin()
     const failure = { group: 'billing', topic: 'orders', partition: 0, offset: 0, key: 'a', error: 'damaged' }
