@@ -18,6 +18,9 @@ export type Broken =
   | 'store'
   | 'prepared'
   | 'at-least-once'
+  | 'atomic-outputs'
+  /** What only the test of an application can know: its own sums. */
+  | 'check'
 
 /** A small change of the engine that breaks one of its rules, as a mistake would. */
 export interface PlantedBug {
@@ -467,6 +470,54 @@ export const bugs: readonly PlantedBug[] = [
     about: 'The first message behind a gap counts as finished together with what was trimmed.',
     needs: 'trim',
     shows: 'watermark',
+  },
+  // --- effects ---
+  {
+    name: 'dead-letter-without-progress',
+    file: 'dispatch/dead-lettering.ts',
+    find: 'settler.accept([entry], { outputs,',
+    replace: 'settler.accept([], { outputs,',
+    about: 'A message is stored as a dead letter and not finished, so that its next owner moves it once more.',
+    needs: 'retry',
+    shows: 'atomic-outputs',
+  },
+  {
+    name: 'torn-outputs',
+    file: 'embedded/embedded-broker.ts',
+    find: '=> this.#take([part(settlement), ...parts], outputs),',
+    replace: `=> {
+        const progress = part(settlement)
+        const apply = () => this.#commit.wait(() => progress.apply([]), () => {}, undefined)
+        return this.#take([{ check: () => progress.check(), apply }, ...parts], outputs)
+      },`,
+    about:
+      'What a handler sent goes to disk one commit before its progress, so that a crash in between sends it twice.',
+    needs: 'crash',
+    shows: 'atomic-outputs',
+  },
+  {
+    name: 'effect-without-mark',
+    file: 'client/local-idempotent-handler.ts',
+    find: 'context.join({ check: () => part.check(), apply: (results) => part.apply(results), end: release })',
+    replace: `let isTaken = false
+      const apply = () => {
+        isTaken = true
+        this.#host.runtime.timer(20, 'mark', () => this.#host.commit(part))
+      }
+      context.join({ check: () => part.check(), apply, end: () => isTaken || release() })`,
+    about:
+      'The mark of a message is stored some time after its effect, so that a crash in between forgets it was done.',
+    needs: 'crash',
+    shows: 'check',
+  },
+  {
+    name: 'mark-without-effect',
+    file: 'client/local-idempotent-handler.ts',
+    find: 'context.join({ check: () => part.check(), apply: (results) => part.apply(results), end: release })',
+    replace: 'this.#host.commit(part)',
+    about: 'A message is marked although its effects are refused by a conflict: its next delivery is taken for done.',
+    needs: 'none',
+    shows: 'check',
   },
   // --- prepared messages ---
   {

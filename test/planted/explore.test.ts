@@ -27,9 +27,9 @@ const foundRows: FoundRow[] = []
 const flowRows: FlowRow[] = []
 
 /** With the default budget unless `runs` is given. */
-async function explore({ testing }: PlantedEngine, flow: string, runs: number | undefined): Promise<ExploreReport> {
+async function explore(engine: PlantedEngine, flow: string, runs: number | undefined): Promise<ExploreReport> {
   const budget = runs === undefined ? {} : { budget: { runs } }
-  return testing.explore({ ...flows[flow]!.options(), ...budget, report: () => {} })
+  return engine.testing.explore({ ...flows[flow]!.options(engine), ...budget, report: () => {} })
 }
 
 /** Twice what it took. */

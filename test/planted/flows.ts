@@ -1,76 +1,12 @@
-import type { Message, MessageQueue, Producer, PulledMessage, Subscription, Topic } from '../../src/index.ts'
-import type { ExploreOptions, TestQueue, WireContext } from '../../src/testing/index.ts'
+import type { Message, Producer, PulledMessage, Subscription, Topic } from '../../src/index.ts'
+import { effectFlows } from './effect-flows.ts'
+import { attempt, backoff, sendAll, topicsOf, wait, work, type Flow, type Work } from './flow.ts'
 import { noIdleHands } from './idle-hands.ts'
-
-/** What a flow's wiring hands to its scenario. */
-interface Wired {
-  readonly mq: MessageQueue
-  readonly topics: readonly Topic<Work>[]
-  readonly subscriptions: Subscription[]
-  /** Adds one more member. */
-  readonly join?: () => Promise<Subscription>
-  /** Sends by two producers of one name. */
-  readonly send?: (id: string) => unknown
-}
-
-/** A message of a flow: how long its handler takes, and how often it fails before it succeeds. */
-interface Work {
-  readonly id: string
-  readonly ms?: number
-  readonly fails?: number
-  /** How often its handler is over its time. */
-  readonly slow?: number
-}
-
-type Test = TestQueue<Wired>
-
-/** Something to explore; each call begins with a state of its own. */
-export interface Flow {
-  readonly about: string
-  options(): ExploreOptions<Wired>
-}
-
-const backoff = { type: 'fixed', delayMs: 20, jitter: 0 } as const
-
-/** A handler that takes virtual time, and fails as its message says. */
-function work({ clock }: WireContext): (message: Message<Work>) => Promise<void> {
-  return async ({ value, attempt }) => {
-    await clock.sleep(value.ms ?? 1)
-    if (attempt <= (value.fails ?? 0)) throw new Error(`${value.id} fails`)
-  }
-}
-
-/** Lets virtual time pass in a scenario, over crashes. */
-async function wait(test: Test, ms: number): Promise<void> {
-  await test.advance(`${ms}ms`).catch(() => {})
-}
-
-/** Does something with the present life that a crash may cut off, so nobody waits for it. */
-function attempt(what: () => unknown): void {
-  const tried = async (): Promise<unknown> => what()
-  tried().catch(() => {})
-}
-
-async function sendAll(test: Test, topic: string, messages: readonly (Work & { key?: string; partition?: number })[]) {
-  await Promise.all(
-    messages.map(({ key, partition, ...value }) => {
-      return test.send(topic, {
-        value,
-        ...(key === undefined ? {} : { key }),
-        ...(partition === undefined ? {} : { partition }),
-      })
-    }),
-  )
-}
-
-async function topicsOf(mq: MessageQueue, partitions: number, ...names: string[]): Promise<Topic<Work>[]> {
-  const topics: Topic<Work>[] = []
-  for (const name of names) topics.push(await mq.topic<Work>(name, { partitions }))
-  return topics
-}
 
 /** By its name. */
 export const flows: Readonly<Record<string, Flow>> = {
+  ...effectFlows,
+
   orders: {
     about: 'two groups, keys, handlers of different lengths, some that fail; all faults',
     options: () => ({

@@ -8,6 +8,7 @@ import type { PlantedBug } from './bugs.ts'
 export interface PlantedEngine {
   readonly testing: typeof import('../../src/testing/index.ts')
   readonly lanemq: typeof import('../../src/index.ts')
+  readonly idempotency: typeof import('../../src/idempotency/index.ts')
   /** Where the modules lie. */
   readonly directory: string
   /** Removes them from the disk; what is loaded goes on. */
@@ -64,7 +65,8 @@ export async function plantedEngine(bug: PlantedBug | undefined): Promise<Plante
   try {
     const lanemq = await load<typeof import('../../src/index.ts')>('index.js')
     const testing = await load<typeof import('../../src/testing/index.ts')>('testing/index.js')
-    return { testing, lanemq, directory, remove }
+    const idempotency = await load<typeof import('../../src/idempotency/index.ts')>('idempotency/index.js')
+    return { testing, lanemq, idempotency, directory, remove }
   } catch (error) {
     remove()
     throw error

@@ -1,16 +1,12 @@
 import { HeldCalls } from '../behaviour/held-calls.ts'
+import { effectScenes } from './effect-scenes.ts'
 import type { PlantedEngine } from './planted-engine.ts'
+import type { Scene } from './scene.ts'
 import { Stage } from './stage.ts'
-
-/** Steps that lead to one planted bug, and what they show without it and with it. */
-export interface Scene {
-  readonly right: unknown
-  readonly wrong: unknown
-  play(engine: PlantedEngine): Promise<unknown>
-}
 
 /** A scene for each planted bug, by its name. */
 export const scenes: Readonly<Record<string, Scene>> = {
+  ...effectScenes,
   'commit-highest-finished': {
     right: { position: 0, again: ['a:1', 'b:1'] },
     wrong: { position: 3, again: [] },
