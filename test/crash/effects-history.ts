@@ -217,38 +217,29 @@ export class EffectsHistory {
       const messages = found.topics[topic]!.filter((message) => message.partition === partition)
       const isDone = (message: FoundMessage): boolean => {
         const place = placeOf(message)
-        return effects.has(place) || (letters?.has(place) ?? false)
+        return effects.has(place) || letters.has(place)
       }
       const at = `group ${group} in ${topic}/${partition}`
       let above = 0
-      let perhaps = 0
       for (const message of messages) {
         const { offset } = message
-        const isSkipped = letters === undefined && message.value.isDoomed === true
-        if (offset < position && !isDone(message) && !isSkipped) {
+        if (offset < position && !isDone(message)) {
           this.#violated(`${at}: ${offset} is finished at ${position} and its effect is not there`)
         }
         if (offset === position && isDone(message))
           this.#violated(`${at}: the effect of ${offset} is there, unfinished`)
         if (offset > position && isDone(message)) above++
-        if (offset > position && isSkipped) perhaps++
       }
-      if (finishedAbove < above || finishedAbove > above + perhaps) {
+      if (finishedAbove !== above) {
         this.#violated(`${at}: ${finishedAbove} are finished above ${position}, and ${above} have their effect`)
       }
       if (isEnd && position !== messages.length) this.#violated(`${at}: ended at ${position} of ${messages.length}`)
     }
   }
 
-  /** The places that have a dead letter; undefined where there are none to look at. */
-  #lettersOf(
-    found: FoundEffects,
-    group: string,
-    topic: string,
-    effects: Map<string, FoundMessage>,
-  ): Set<string> | undefined {
-    const messages = found.topics[`${topic}.${group}.dlq`]
-    if (messages === undefined) return group === 'post' ? new Set() : undefined
+  /** The places that have a dead letter. */
+  #lettersOf(found: FoundEffects, group: string, topic: string, effects: Map<string, FoundMessage>): Set<string> {
+    const messages = found.topics[`${topic}.${group}.dlq`] ?? []
     const letters = new Set<string>()
     for (const { letter, value } of messages) {
       const place = `${letter?.partition}/${letter?.offset}`

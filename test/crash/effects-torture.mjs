@@ -2,6 +2,7 @@
 // finds, then sends, handles and commits. What it does stands in an append-only journal, which outlives it; see
 // effects-history.ts for the lines, and for what must hold.
 import { openSync, renameSync, writeFileSync, writeSync } from 'node:fs'
+import { openLmdbIdempotencyStore } from '../../dist/idempotency/index.js'
 import { open } from '../../dist/index.js'
 
 const [directory, journalPath, round, seed, suicide, engine] = process.argv.slice(2)
@@ -39,7 +40,7 @@ async function live() {
   }
   await tell(mq, topics, 'found')
   reached('told')
-  const subscriptions = await consume(topics)
+  const subscriptions = await consume(topics, await openLmdbIdempotencyStore(mq))
   if (suicide === 'finish') {
     // The last one handles what the first one sends.
     for (const subscription of subscriptions) {
@@ -68,9 +69,8 @@ async function tell(mq, topics, suffix) {
   for (const name of [...Object.keys(topics), ...letters]) {
     const topic = topics[name] ?? (await mq.topic(name))
     found.topics[name] = []
-    for await (const { partition, offset, key, value, headers } of topic.read()) {
-      const letter = headers['lanemq.dead-letter']
-      found.topics[name].push({ partition, offset, key, value, ...(letter && { letter: JSON.parse(letter) }) })
+    for await (const { partition, offset, key, value, deadLetterFacts: letter } of topic.read()) {
+      found.topics[name].push({ partition, offset, key, value, ...(letter && { letter }) })
     }
   }
   for (const name of ['book', 'bill', 'post', 'accounts', 'outbox']) {
@@ -88,8 +88,8 @@ function mark(context, group, { partition, offset, key, value }) {
   store.put(place, { n: value.n, key, times: (store.get(place)?.times ?? 0) + 1 })
 }
 
-/** Three groups: one synchronous, one that waits, and one of arrays that handles what the first one sends. */
-async function consume({ orders, ledger, audit }) {
+/** Three groups: one synchronous, one that waits and has marks, and one of arrays that handles what the first one sends. */
+async function consume({ orders, ledger, audit }, store) {
   const begin = (group, { partition, offset, key, value, attempt }, call) => {
     note('H', group, partition, offset, key, value.n, attempt, call)
     reached('begin')
@@ -105,7 +105,7 @@ async function consume({ orders, ledger, audit }) {
   }
   let calls = 0
   const held = new Set()
-  const options = { from: 'earliest', backoff: { type: 'fixed', delayMs: 2 }, attempts: 5, onExhausted: 'skip' }
+  const options = { from: 'earliest', backoff: { type: 'fixed', delayMs: 2 }, attempts: 5 }
   const book = await orders.subscribe(
     'book',
     (message, context) => {
@@ -130,7 +130,7 @@ async function consume({ orders, ledger, audit }) {
       context.send(audit, { key, value: { n: value.n, partition, offset } })
       end('bill', message)
     },
-    { ...options, concurrency: 16 },
+    { ...options, concurrency: 16, idempotency: { store } },
   )
   const post = await ledger.subscribe(
     'post',

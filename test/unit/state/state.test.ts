@@ -202,10 +202,20 @@ describe('a transaction on state', () => {
     expect(log.isSame(1, 'x', 0), 'not known any more').toBe(false)
     log.open()
     const at = log.now
-    for (const name of ['a', 'b']) log.changed(1, name)
+    for (const name of ['a', 'b', 'd']) log.changed(1, name)
+    const since = log.now
     expect(log.isSame(1, 'c', at)).toBe(true)
-    log.changed(1, 'd')
+    expect(log.isSame(1, 'b', at), 'among the older ones').toBe(false)
+    expect(
+      log.isSameIn(1, (name) => name === 'b', at),
+      'among the older ones',
+    ).toBe(false)
+    expect(log.isSameIn(1, (name) => name === 'c', at)).toBe(true)
+    log.changed(1, 'e')
     expect(log.isSame(1, 'c', at), 'too many to be remembered').toBe(false)
+    expect(log.isSameIn(1, (name) => name === 'c', at)).toBe(false)
+    expect(log.isSame(1, 'c', since), 'who began lately is not refused for that').toBe(true)
+    expect(log.isSame(1, 'e', since)).toBe(false)
     expect(log.isSame(1, 'c', log.now)).toBe(true)
     log.close()
   })
