@@ -1,34 +1,15 @@
 // One life of a queue whose handlers and transactions have effects in the store, until it is killed: it tells what it
 // finds, then sends, handles and commits. What it does stands in an append-only journal, which outlives it; see
 // effects-history.ts for the lines, and for what must hold.
-import { openSync, renameSync, writeFileSync, writeSync } from 'node:fs'
 import { openLmdbIdempotencyStore } from '../../dist/idempotency/index.js'
 import { open } from '../../dist/index.js'
+import { beginLife, live, say } from './torture-life.mjs'
 
 const [directory, journalPath, round, seed, suicide, engine] = process.argv.slice(2)
-const journal = openSync(journalPath, 'a')
-const note = (...words) => void writeSync(journal, `${words.join(' ')}\n`)
-const random = seeded(Number(seed))
+const { note, random, reached, found } = beginLife({ journalPath, seed, suicide, every: () => 20 })
 if (engine === 'broken') await breakEngine()
 
-// The parent kills at a moment of its choice, or this process does it itself, at a place that no signal would hit.
-const [ownMoment, ownCount] = suicide.split('-')
-let ownCountdown = Number(ownCount)
-const counts = {}
-function reached(moment) {
-  counts[moment] = (counts[moment] ?? 0) + 1
-  if (moment === ownMoment && ownCountdown-- <= 0) process.kill(process.pid, 'SIGKILL')
-  if (counts[moment] % 20 === 0) writeSync(1, `${moment}\n`)
-}
-
-try {
-  await live()
-} catch (error) {
-  writeSync(1, `error ${error.code ?? ''} ${String(error.stack ?? error).replaceAll('\n', ' ')}\n`)
-  process.exit(1)
-}
-
-async function live() {
+await live(async () => {
   note('R', round)
   const mq = await open({ path: directory, minFreeBytes: 0 })
   reached('open')
@@ -51,7 +32,7 @@ async function live() {
     }
     await tell(mq, topics, 'left')
     await mq.close()
-    return writeSync(1, 'finished\n')
+    return say('finished')
   }
   let number = Number(round) * 100_000
   const numbers = { next: () => number++ }
@@ -60,25 +41,24 @@ async function live() {
     ...[1, 2, 3, 4].map(() => transact(mq, topics, numbers)),
     watch(subscriptions),
   ])
-}
+})
 
 /** Writes down everything that is in the store. */
 async function tell(mq, topics, suffix) {
-  const found = { round: Number(round), topics: {}, stores: {}, groups: {} }
+  const state = { round: Number(round), topics: {}, stores: {}, groups: {} }
   const letters = ['book', 'bill'].map((group) => `orders.${group}.dlq`).filter((name) => mq.topics().includes(name))
   for (const name of [...Object.keys(topics), ...letters]) {
     const topic = topics[name] ?? (await mq.topic(name))
-    found.topics[name] = []
+    state.topics[name] = []
     for await (const { partition, offset, key, value, deadLetterFacts: letter } of topic.read()) {
-      found.topics[name].push({ partition, offset, key, value, ...(letter && { letter }) })
+      state.topics[name].push({ partition, offset, key, value, ...(letter && { letter }) })
     }
   }
   for (const name of ['book', 'bill', 'post', 'accounts', 'outbox']) {
-    found.stores[name] = (await mq.store(name)).range({ limit: 100_000 })
+    state.stores[name] = (await mq.store(name)).range({ limit: 100_000 })
   }
-  for (const name of mq.groups()) found.groups[name] = mq.group(name).positions()
-  writeFileSync(`${journalPath}.part`, JSON.stringify(found))
-  renameSync(`${journalPath}.part`, `${journalPath}.${suffix}`)
+  for (const name of mq.groups()) state.groups[name] = mq.group(name).positions()
+  found(suffix, state)
 }
 
 /** Counts that a message was handled: once, however often it is handed out. */
@@ -211,15 +191,5 @@ async function breakEngine() {
       (...row) =>
         void late.push([method, ...row])
     contribute.call(this, { put: collect('put'), remove: collect('remove') })
-  }
-}
-
-function seeded(seed) {
-  let state = seed
-  return (limit) => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % limit
   }
 }

@@ -1,33 +1,15 @@
 // One life of a queue that will be killed: checks what the last one left, then sends, handles, trims and makes topics
 // until it dies. What it does stands in an append-only journal, which outlives it; see queue-history.ts for the lines.
-import { openSync, renameSync, writeFileSync, writeSync } from 'node:fs'
 import { open } from '../../dist/index.js'
+import { beginLife, live } from './torture-life.mjs'
 
 const [directory, journalPath, round, firstNumber, seed, suicide] = process.argv.slice(2)
-const journal = openSync(journalPath, 'a')
-const note = (...words) => void writeSync(journal, `${words.join(' ')}\n`)
 const groups = ['sync', 'async', 'batch']
-const random = seeded(Number(seed))
+const often = { send: 200, ack: 50, handle: 200 }
+const every = (moment) => often[moment] ?? 1
+const { note, random, reached, found } = beginLife({ journalPath, seed, suicide, every })
 
-// The parent kills at a moment of its choice, or this process does it itself, at a place that no signal would hit.
-const [ownMoment, ownCount] = suicide.split('-')
-let ownCountdown = Number(ownCount)
-const counts = {}
-function reached(moment) {
-  counts[moment] = (counts[moment] ?? 0) + 1
-  if (moment === ownMoment && ownCountdown-- <= 0) process.kill(process.pid, 'SIGKILL')
-  const every = { send: 200, ack: 50, handle: 200 }[moment] ?? 1
-  if (counts[moment] % every === 0) writeSync(1, `${moment}\n`)
-}
-
-try {
-  await live()
-} catch (error) {
-  writeSync(1, `error ${error.code ?? ''} ${String(error.stack ?? error).replaceAll('\n', ' ')}\n`)
-  process.exit(1)
-}
-
-async function live() {
+await live(async () => {
   note('R', round)
   reached('start')
   const mq = await open({
@@ -44,8 +26,7 @@ async function live() {
   const trimmed = await mq.topic('trimmed', { partitions: 2 })
   for (const topic of [main, trimmed]) state.topics[topic.name] = await dump(topic)
   for (const group of mq.groups()) state.groups[group] = mq.group(group).positions()
-  writeFileSync(`${journalPath}.state.part`, JSON.stringify(state))
-  renameSync(`${journalPath}.state.part`, `${journalPath}.state`)
+  found('state', state)
   reached('dumped')
   const handled = await consume(mq, main)
   if (suicide === 'finish') return finish(mq, Object.values(handled.subscriptions))
@@ -58,7 +39,7 @@ async function live() {
     makeAndDelete(mq),
     sample(mq, handled.subscriptions),
   ])
-}
+})
 
 async function dump(topic) {
   const messages = []
@@ -222,15 +203,5 @@ async function sample(mq, subscriptions) {
     }
     for (const { failure } of Object.values(subscriptions)) if (failure) throw failure
     reached('settle')
-  }
-}
-
-function seeded(seed) {
-  let state = seed
-  return (limit) => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % limit
   }
 }
