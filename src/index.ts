@@ -63,6 +63,7 @@ export type { HandlerContext } from './dispatch/handed-message.ts'
 export type { LeftRunning } from './dispatch/delivered-entry.ts'
 export type { BlockedKey, ParkedKey } from './dispatch/retries.ts'
 export type { BackoffFunction, FailedMessage, OnExhausted } from './dispatch/retry-policy.ts'
+export type { AckMode } from './dispatch/settings.ts'
 export type { LatencySummary } from './dispatch/histogram.ts'
 export type {
   DeadLetterFacts,

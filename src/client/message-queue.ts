@@ -338,6 +338,8 @@ export class MessageQueue {
     const { from, signal, dispatch, idempotency } = resolveSubscribeOptions(group, options, effects)
     if (handler === undefined && dispatch.batch)
       throw invalid('subscribe', 'batch', dispatch.batch, 'only set together with a handler')
+    if (handler === undefined && dispatch.ackMode === 'before')
+      throw invalid('subscribe', 'ackMode', dispatch.ackMode, 'only set together with a handler')
     if (signal?.aborted)
       throw new QueueError('ABORTED', 'the signal was aborted before the subscription began', { cause: signal.reason })
     const acks = handler ? undefined : new AckQueue()

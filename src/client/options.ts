@@ -1,6 +1,7 @@
 import type { Codec, CodecName } from '../codec.ts'
 import type { StartPosition } from '../contracts/broker.ts'
 import type { IdempotencyStore } from '../contracts/idempotency-store.ts'
+import type { AckMode } from '../dispatch/settings.ts'
 import type { BackoffFunction, OnExhausted } from '../dispatch/retry-policy.ts'
 import type { Acks, Message } from '../message.ts'
 import type { StandardSchema } from '../schema.ts'
@@ -198,6 +199,22 @@ export interface SubscribeOptions<V = unknown> {
    * @defaultValue `'wait'`
    */
   readonly onTimeout?: 'wait' | 'abandon'
+  /**
+   * When a message is finished.
+   *
+   * - `'after'`: when its handler is done. A crash in between hands it out again: at least once.
+   * - `'before'`: before its handler is called, on disk. It is handed out **at most once**: a crash loses what was finished
+   *   and not handled yet, up to `concurrency` messages, and so does an error, a handler over its time, or a value that can't
+   *   be decoded. Events `message:failed` (without a retry) and `message:skipped` tell of each but what a crash took.
+   *   Nothing commits with the message any more, so `context.send`, `store`, `deadLetter` and `retryAt` throw `UNSUPPORTED`,
+   *   and what {@link CloseReport} names as left is not handed out again. Each call waits for a commit first.
+   *
+   * @defaultValue `'after'`
+   * @throws `INVALID_OPTION` `'before'` together with `attempts`, `backoff`, `onExhausted`, `retryable`, `idempotency` or
+   * `batch`, which are about messages that are not finished; or without a handler
+   * @remarks Semantics: RabbitMQ automatic acknowledgement, Kafka committing before processing; differs: it is on disk first.
+   */
+  readonly ackMode?: AckMode
   /** Hand out arrays instead of single messages. @defaultValue single messages */
   readonly batch?: BatchOptions
   /**

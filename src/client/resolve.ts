@@ -1,7 +1,7 @@
 import { resolveCodec, type Codec } from '../codec.ts'
 import type { DedupeSettings, RetentionSettings, StartPosition } from '../contracts/broker.ts'
 import type { IdempotencyStore } from '../contracts/idempotency-store.ts'
-import { defaultBackoff, type Backoff } from '../dispatch/retry-policy.ts'
+import { defaultBackoff, type Backoff, type OnExhausted } from '../dispatch/retry-policy.ts'
 import type { DispatcherSettings } from '../dispatch/settings.ts'
 import { QueueError } from '../errors.ts'
 import type { TimeLimitSettings } from '../dispatch/time-limit.ts'
@@ -157,6 +157,7 @@ const subscribeFields = {
   retryable: custom<(error: unknown) => boolean>('a function', (value) => typeof value === 'function'),
   handlerTimeoutMs: integer(1, dayMs),
   onTimeout: oneOf(['wait', 'abandon'] as const),
+  ackMode: oneOf(['after', 'before'] as const, 'after'),
   batch: custom<BatchOptions>('an object', isObject),
   idempotency: custom<IdempotencyOptions>('an object', isObject),
   onGap: oneOf(['error', 'skip'] as const, 'error'),
@@ -187,11 +188,19 @@ export function resolveSubscribeOptions(
     idempotency,
     ...rest
   } = resolved
+  if (rest.ackMode === 'before') checkAtMostOnce(where, given!)
   if (batch !== undefined && idempotency !== undefined)
     throw invalid(where, 'idempotency', idempotency, 'only set without batch')
-  const onExhausted = chosen ?? (canMove ? 'dead-letter' : 'park-key')
-  if (onExhausted === 'dead-letter' && !canMove)
-    throw new QueueError('UNSUPPORTED', `${where}: this broker moves no messages to dead letters`, { group })
+  // What is finished before is never tried again; what failed under another mode still is.
+  const retry =
+    rest.ackMode === 'before'
+      ? { attempts: Infinity, onExhausted: 'skip' as const, backoff: defaultBackoff, retryable: undefined }
+      : {
+          attempts,
+          onExhausted: resolveOnExhausted(chosen, canMove, group),
+          backoff: resolveBackoff(backoff),
+          retryable,
+        }
   return {
     from,
     signal,
@@ -199,11 +208,27 @@ export function resolveSubscribeOptions(
     dispatch: {
       ...rest,
       group,
-      retry: { attempts, onExhausted, backoff: resolveBackoff(backoff), retryable },
+      retry,
       timeLimit: resolveTimeLimit(handlerTimeoutMs, onTimeout),
       batch: batch && resolveBatch(batch),
     },
   }
+}
+
+/** What says what becomes of a message that is not finished: with `ackMode: 'before'` there is none. */
+const onlyAfter = ['attempts', 'backoff', 'onExhausted', 'retryable', 'idempotency', 'batch'] as const
+
+/** @throws `INVALID_OPTION` */
+function checkAtMostOnce(where: string, given: SubscribeOptions): void {
+  for (const name of onlyAfter) {
+    if (given[name] !== undefined) throw invalid(where, name, given[name], "only set without ackMode: 'before'")
+  }
+}
+
+function resolveOnExhausted(chosen: OnExhausted | undefined, canMove: boolean, group: string): OnExhausted {
+  if (chosen === 'dead-letter' && !canMove)
+    throw new QueueError('UNSUPPORTED', 'subscribe: this broker moves no messages to dead letters', { group })
+  return chosen ?? (canMove ? 'dead-letter' : 'park-key')
 }
 
 const delays = `a number from 0 to ${dayMs}, a non-empty array of at most 1000 of them, or a function`

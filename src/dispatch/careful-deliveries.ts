@@ -203,6 +203,11 @@ export class CarefulDeliveries implements Deliveries, CarefulMember {
   async #mark(pending: Pending): Promise<void> {
     await this.#turns.settleBefore(this)
     if (this.#pending !== pending) return
+    // What is finished before it runs has no attempts to be counted; it is on disk behind what was decided before.
+    if (this.#careful.settings.ackMode === 'before') {
+      this.#run(pending)
+      return this.#ended()
+    }
     const { key, attempt } = pending
     this.#note(pending, { attempts: attempt, dueAt: 0, key, mark: 'running' })
     pending.isMarked = true

@@ -30,6 +30,8 @@ export interface DeliveryHost {
   readonly timeLimit: TimeLimit | undefined
   /** Whether keys order the messages, so that a lane's key is the message's. */
   readonly isByKey: boolean
+  /** Whether messages are finished before they are handed out, so that a failure is never their next owner's. */
+  readonly isAtMostOnce?: boolean
   /** Whether the membership is over, so that outcomes mean nothing any more. */
   readonly isOver: () => boolean
   /** Where handlers find their stores; undefined where the broker keeps no state. */

@@ -2,6 +2,7 @@ import type { Assignment, Broker, MemberListener, Membership } from '../contract
 import { isQueueError, type QueueError } from '../errors.ts'
 import type { EventHub } from '../events.ts'
 import type { Runtime } from '../runtime/runtime.ts'
+import { AtMostOnceDeliveries, type AtMostOnceHost } from './at-most-once-deliveries.ts'
 import { BatchDeliveries } from './batch-deliveries.ts'
 import { CarefulDeliveries } from './careful-deliveries.ts'
 import type { CarefulTurns } from './careful-turns.ts'
@@ -135,8 +136,12 @@ export class Dispatcher implements MemberListener {
       again: (lane, entry) => this.retries.again(lane, entry),
       ended: () => this.#callEnded(),
     }
-    const deliveries = (own: DeliveryHost): Deliveries =>
-      settings.batch ? new BatchDeliveries(own, settings.batch, schedule) : new SingleDeliveries(own)
+    const dropped: AtMostOnceHost['dropped'] = (...given) => this.retries.dropped(...given)
+    const first: AtMostOnceHost = { runtime, settler: this.settler, handled: () => void this.handled++, dropped }
+    const deliveries = (own: DeliveryHost): Deliveries => {
+      if (settings.batch) return new BatchDeliveries(own, settings.batch, schedule)
+      return settings.ackMode === 'before' ? new AtMostOnceDeliveries(own, first) : new SingleDeliveries(own)
+    }
     const careful = {
       settings,
       settler: this.settler,

@@ -151,6 +151,8 @@ export class CallContext implements HandlerContext {
   #controller: AbortController | undefined
   /** Whether the call got an array, so that it is not to be seen which message is meant. */
   isOfArray = false
+  /** Whether the message is finished on disk already, so that nothing can commit with it. */
+  isAcknowledged = false
   /** What the handler wants done with its acknowledgement; made when it asks. */
   effects: CollectedEffects | undefined
   /** Set when the message was acknowledged by hand, and the call is about to end. */
@@ -248,7 +250,13 @@ export class CallContext implements HandlerContext {
     this.effects = undefined
   }
 
+  /** @throws `UNSUPPORTED` */
   #collect(): CollectedEffects {
+    if (this.isAcknowledged) {
+      const message =
+        "with ackMode 'before' the message is finished: nothing can commit with it, or have it tried again"
+      throw new QueueError('UNSUPPORTED', message)
+    }
     if (this.effects === undefined) {
       this.effects = new CollectedEffects(this.#state)
       if (this.#isEnded) this.effects.close(this.timeout)

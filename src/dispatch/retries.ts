@@ -185,6 +185,17 @@ export class Retries {
     this.#note(intake, offset, { attempts: attempt, dueAt: this.#host.runtime.now(), key, first })
   }
 
+  /** A message failed that was finished before its handler was called: it is told of, as a skipped one. */
+  dropped(place: LeftRunning, attempt: number, error: unknown, reason: ExhaustedReason): void {
+    const { events, settings } = this.#host
+    const message: FailedMessage = { group: settings.group, ...place }
+    this.failed++
+    this.skipped++
+    events.emit('message:failed', { ...message, attempt, error, retryInMs: undefined })
+    const given = handlerFailed(message, attempt, reason, error)
+    events.emit('message:skipped', { ...message, attempts: attempt, error: given, reason })
+  }
+
   /** A failed message that was taken to be handed out is put back, with its attempts counted. */
   again(lane: Lane, { intake, offset, key, attempt }: DeliveredEntry): void {
     const dueAt = this.#host.runtime.now()

@@ -3,11 +3,15 @@ import type { LaneLimits } from './key-lanes.ts'
 import type { RetryPolicy } from './retry-policy.ts'
 import type { TimeLimitSettings } from './time-limit.ts'
 
+/** When a message is finished: after its handler, or before it. */
+export type AckMode = 'after' | 'before'
+
 /** How a subscription hands out its messages; every field is set. */
 export interface DispatcherSettings extends LaneLimits {
   readonly group: string
   readonly ordering: 'key' | 'partition' | 'unordered'
   readonly concurrency: number
+  readonly ackMode: AckMode
   readonly retry: RetryPolicy
   /** Undefined where handlers may take as long as they like. */
   readonly timeLimit: TimeLimitSettings | undefined

@@ -209,9 +209,9 @@ export class SingleDeliveries implements Deliveries {
     if (!host.isOver()) {
       if (!hasFailed && effects !== undefined) refusal = this.#accept(lane, call.entry, effects)
       else if (!hasFailed) host.finish(intake, call.offset)
-      else if (!intake.isEnded) host.fail(lane, call.entry, error)
+      else if (!intake.isEnded || host.isAtMostOnce) host.fail(lane, call.entry, error)
       host.lanes.refresh(lane)
-    }
+    } else if (hasFailed && host.isAtMostOnce) host.fail(lane, call.entry, error)
     // The letter keeps its effects until it is on its way.
     if (effects?.letter === undefined || hasFailed || host.isOver()) effects?.end()
     return refusal

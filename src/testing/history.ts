@@ -1,3 +1,4 @@
+import type { AckMode } from '../dispatch/settings.ts'
 import type { OnExhausted } from '../dispatch/retry-policy.ts'
 import type { DedupeSettings } from '../contracts/broker.ts'
 import type { Acks, Headers } from '../message.ts'
@@ -102,6 +103,8 @@ export interface MemberLimits {
   readonly attempts: number
   /** What becomes of a message that is not tried again; `'park-key'` when left out. */
   readonly onExhausted?: OnExhausted
+  /** `'after'` when left out. */
+  readonly ackMode?: AckMode
   /** Most messages of a call; undefined where messages are handed out one by one. */
   readonly batchMax: number | undefined
 }
@@ -243,7 +246,6 @@ export interface HistoryEvents {
   }
   /** A message is not tried again: its key waits until it is told to go on. */
   parked: Place & { readonly group: string; readonly error: unknown }
-  /** A message was given up and counts as finished. */
   /** A message was moved to the dead letters; durable with the settlement that has it. */
   'dead-lettered': Place & {
     readonly group: string
@@ -252,6 +254,7 @@ export interface HistoryEvents {
     readonly error: unknown
     readonly deadLetterTopic: string
   }
+  /** A message was given up and counts as finished. */
   skipped: Place & { readonly group: string; readonly attempts: number; readonly error: unknown }
   /** The idempotency store of a group knew that a message was done: it is finished without a call. */
   duplicate: Place & { readonly group: string }

@@ -519,6 +519,15 @@ export const bugs: readonly PlantedBug[] = [
     needs: 'none',
     shows: 'check',
   },
+  {
+    name: 'called-before-acknowledged',
+    file: 'dispatch/at-most-once-deliveries.ts',
+    find: 'settler.acknowledge(intake, new Acknowledgement(true, settled, refused))',
+    replace: 'void [refused, settled()]',
+    about: "With ackMode 'before' a handler is called before its message is finished on disk.",
+    needs: 'crash',
+    shows: 'no-repeat',
+  },
   // --- prepared messages ---
   {
     name: 'half-message-committed-twice',

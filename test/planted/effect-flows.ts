@@ -1,5 +1,5 @@
-import type { HandlerContext, Message, StateStore } from '../../src/index.ts'
-import { backoff, sendAll, topicsOf, wait, type Flow, type Wired, type Work } from './flow.ts'
+import type { HandlerContext, Message, StateStore, Subscription } from '../../src/index.ts'
+import { attempt, backoff, sendAll, topicsOf, wait, work, type Flow, type Wired, type Work } from './flow.ts'
 
 interface Books extends Wired {
   /** How often each payment was booked. */
@@ -53,6 +53,40 @@ export const effectFlows: Readonly<Record<string, Flow>> = {
         if (wrong.length > 0) throw new Error(`booked not once: ${wrong.join(', ')}`)
         const total = totals.get('all')
         if (total !== payments.length) throw new Error(`the total is ${total}, not ${payments.length}`)
+      },
+    }),
+  },
+
+  hasty: {
+    about:
+      'messages that are finished before their handlers are called, some of which fail or take too long; all faults',
+    options: () => ({
+      name: 'hasty',
+      allowDead: 1_000,
+      async wire(mq, context) {
+        const topics = await topicsOf(mq, 2, 'orders')
+        const options = { from: 'earliest', concurrency: 2, ackMode: 'before', handlerTimeoutMs: 8 } as const
+        const join = (): Promise<Subscription> => topics[0]!.subscribe('billing', work(context), options)
+        return { mq, topics, subscriptions: [await join()], join }
+      },
+      async scenario(test) {
+        await sendAll(test, 'orders', [
+          { id: 'a1', key: 'a', partition: 0, ms: 3, fails: 1 },
+          { id: 'b1', key: 'b', partition: 0, ms: 2 },
+          { id: 'a2', key: 'a', partition: 0, ms: 1 },
+          { id: 'c1', key: 'c', partition: 1, ms: 12 },
+          { id: 'd1', partition: 1, ms: 2 },
+        ])
+        await wait(test, 3)
+        attempt(() => test.wired.subscriptions[0]!.seek('earliest', { partition: 1 }))
+        await wait(test, 10)
+        attempt(async () => void test.wired.subscriptions.push(await test.wired.join!()))
+        await sendAll(test, 'orders', [
+          { id: 'b2', key: 'b', partition: 0, ms: 4 },
+          { id: 'c2', key: 'c', partition: 1, ms: 1 },
+        ])
+        attempt(() => test.wired.subscriptions[0]!.close({ timeoutMs: 2, abandon: true }))
+        await wait(test, 40)
       },
     }),
   },

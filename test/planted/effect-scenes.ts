@@ -38,6 +38,21 @@ export const effectScenes: Readonly<Record<string, Scene>> = {
       return { sent: (await stage.topic('out')).offsets()[0]!.end, lag: stage.lag }
     },
   },
+  'called-before-acknowledged': {
+    right: [],
+    wrong: ['a:1'],
+    async play(engine) {
+      const stage = await Stage.open(engine)
+      const topic = await stage.topic()
+      await stage.run(topic.subscribe('g', stage.calls.handler, { from: 'earliest', ackMode: 'before' }))
+      let commits = 0
+      // The first one has the message.
+      stage.storage.faults.commit = () => (++commits > 1 ? new Error('no second one') : undefined)
+      await stage.run(topic.send({ key: 'a', value: 'a:1' }))
+      await stage.settle()
+      return stage.calls.started
+    },
+  },
   'effect-without-mark': {
     right: 1,
     wrong: 2,

@@ -57,6 +57,7 @@ export const found: Readonly<Record<string, Found>> = {
   'torn-outputs': { flow: 'forwarded', runs: 57 },
   'effect-without-mark': { flow: 'booked', runs: 38 },
   'mark-without-effect': { flow: 'booked', runs: 1 },
+  'called-before-acknowledged': { flow: 'hasty', runs: 1 },
   'half-message-committed-twice': { flow: 'prepared', runs: 1 },
   'rolled-back-is-back-after-restart': { flow: 'prepared', runs: 35 },
   'old-producer-not-fenced': { flow: 'produced', runs: 1 },

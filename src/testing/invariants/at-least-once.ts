@@ -14,11 +14,11 @@ class HandledPlace {
   readonly suspects = new Set<number>()
 }
 
-/** Nothing is settled that was not handled. */
+/** Nothing is settled that was not handled, but by who hands out at most once. */
 export const atLeastOnce: Invariant = {
   name: 'at-least-once',
   about:
-    'Every message that a group settles was done by it, known to be done, moved to its dead letters, or reported as removed or skipped.',
+    'Every message that a group settles was done by it, known to be done, moved to its dead letters, or reported as removed or skipped, unless it is finished before it is handed out.',
   begin: () => new AtLeastOnce().checks,
 }
 
@@ -89,11 +89,16 @@ class AtLeastOnce {
     snapshot: (event) => (event.reason === 'restart' ? this.#restart(event) : undefined),
   }
 
-  #settle({ group, partitions }: HistoryEvent<'settle'>): string | undefined {
+  #settle({ group, member, partitions }: HistoryEvent<'settle'>): string | undefined {
     let text: string | undefined
+    const isFirst = this.#members.isAtMostOnce(group, member)
     for (const { topic, partition, finished, deadLettered } of partitions) {
       const place = this.#places.at(group, topic, partition)
       if (!place.isKnown) continue
+      if (isFirst) {
+        place.handled.addPairs(finished)
+        continue
+      }
       const log = this.#logs.at(topic, partition)
       for (let i = 0; i < finished.length; i += 2) {
         for (let offset = Math.max(finished[i]!, place.handled.position); offset < finished[i + 1]!; offset++) {

@@ -80,11 +80,11 @@ class KeyOrder {
       place.isKnown = true
     },
     left: (event) => {
-      if (event.abandoned) this.#outcomes.forget(event.group, event.member)
+      if (event.abandoned) this.#forget(event)
       this.#owners.left(event)
     },
     lost: (event) => {
-      this.#outcomes.forget(event.group, event.member)
+      this.#forget(event)
       this.#owners.lost(event)
     },
     sought: ({ group, topic, partition, position }) => {
@@ -117,6 +117,15 @@ class KeyOrder {
       if (event.reason === 'restart') this.#restart(event)
     },
   })
+
+  /** What these calls still do is a zombie's; what was finished before they began does not come again. */
+  #forget({ group, member }: HistoryEvent<'left' | 'lost'>): void {
+    this.#outcomes.forget(group, member)
+    if (!this.#members.isAtMostOnce(group, member)) return
+    this.#places.of(group)?.forEach(({ owner, live, done }) => {
+      if (owner === member) for (const offset of live.keys()) done.add(offset)
+    })
+  }
 
   /** The message comes again, and what was behind it in the same call too. */
   #comesAgain({ group, member, topic, partition, offset, key }: Delivery): void {

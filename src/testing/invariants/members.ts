@@ -14,6 +14,11 @@ export class Members {
     return this.#groups.get(group)?.get(member)
   }
 
+  /** Whether a member finishes messages before it hands them out. */
+  isAtMostOnce(group: string, member: string): boolean {
+    return this.limits(group, member)?.ackMode === 'before'
+  }
+
   ordering(group: string, member: string): MemberLimits['ordering'] {
     return this.limits(group, member)?.ordering ?? 'key'
   }

@@ -1,5 +1,6 @@
 import type { HistoryEvent } from '../history.ts'
 import { CallOutcomes } from './call-outcomes.ts'
+import { offsetsIn } from './effect-units.ts'
 import { FinishedOffsets } from './finished-offsets.ts'
 import type { EventChecks, Invariant } from './invariant.ts'
 import { Members } from './members.ts'
@@ -10,13 +11,15 @@ class RepeatPlace extends OwnedPlace {
   readonly durable = new FinishedOffsets()
   /** Done, and nothing happened since that may have lost it. */
   readonly done = new Set<number>()
+  /** Finished for good by a member that hands out afterwards, and not handed out yet. */
+  readonly ahead = new Set<number>()
 }
 
 /** What is finished is not handed out again. */
 export const noRepeat: Invariant = {
   name: 'no-repeat',
   about:
-    'A finished message is handed out again only after a seek, or when it was not settled before a crash or an abandon.',
+    'A finished message is handed out again only after a seek, or when it was not settled before a crash or an abandon; where it is finished first, it is handed out once, and only then.',
   begin: () => new NoRepeat().checks,
 }
 
@@ -53,6 +56,7 @@ class NoRepeat {
       place.since = seq
       place.durable.reset(position)
       place.done.clear()
+      place.ahead.clear()
     },
     skipped: ({ group, topic, partition, offset }) => void this.#places.at(group, topic, partition).done.add(offset),
     'dead-lettered': ({ group, topic, partition, offset }) =>
@@ -60,8 +64,12 @@ class NoRepeat {
     deliver: (event) => {
       if (event.isDuplicate) return
       this.#outcomes.deliver(event)
-      const { group, topic, partition, offset } = event
+      const { group, member, topic, partition, offset } = event
       const place = this.#places.at(group, topic, partition)
+      if (place.isKnown && this.#members.isAtMostOnce(group, member)) {
+        if (place.ahead.delete(offset)) return
+        return `${group}: ${placeText(event)} was handed out although it was not finished before, or for the second time`
+      }
       if (place.isKnown && place.durable.has(offset)) {
         return `${group}: ${placeText(event)} was handed out although it is finished for good`
       }
@@ -104,7 +112,11 @@ class NoRepeat {
     for (const { topic, partition, finished } of event.partitions) {
       const place = this.#places.at(event.group, topic, partition)
       // The group was moved meanwhile: what was finished before counts no more.
-      if (place.isKnown && event.seq > place.since) place.durable.addPairs(finished)
+      if (!place.isKnown || event.seq <= place.since) continue
+      if (this.#members.isAtMostOnce(event.group, event.member)) {
+        for (const offset of offsetsIn(finished)) if (!place.durable.has(offset)) place.ahead.add(offset)
+      }
+      place.durable.addPairs(finished)
     }
   }
 
@@ -115,7 +127,10 @@ class NoRepeat {
 
   #restart({ life, seq, progress }: HistoryEvent<'snapshot'>): void {
     this.#endLife()
-    this.#places.endLives(life, (place) => place.done.clear())
+    this.#places.endLives(life, (place) => {
+      place.done.clear()
+      place.ahead.clear()
+    })
     for (const { group, topic, partition, position, finishedAbove } of progress) {
       const place = this.#places.at(group, topic, partition)
       place.isKnown = true

@@ -150,6 +150,7 @@ async function observeJoin(
     concurrency: settings.concurrency,
     attempts: settings.retry.attempts,
     onExhausted: settings.retry.onExhausted,
+    ackMode: settings.ackMode,
     batchMax: settings.batch?.max,
   })
   const membership = await join({ ...request, listener: observeListener(request.listener, member, life) })
