@@ -1,6 +1,6 @@
 // A database for one example: SQLite where Node.js has it, else the PostgreSQL at the URL in LANEMQ_POSTGRES.
 
-/** `run`, `isRepeat` and `close`; ends the program with a line that begins with "skipped" where there is no database. */
+/** `run`, `isRepeat`, `close`, the `client` with its `dialect`; ends the program with a line that begins with "skipped" where there is no database. */
 export async function openDatabase() {
   const sqlite = await import('node:sqlite').catch(() => {})
   if (sqlite) return sqliteDatabase(new sqlite.DatabaseSync(':memory:'))
@@ -11,6 +11,10 @@ export async function openDatabase() {
   client.on('error', () => {})
   await client.connect().catch(({ code, message }) => skip(`no PostgreSQL at LANEMQ_POSTGRES: ${code ?? message}`))
   return {
+    dialect: 'postgres',
+    client,
+    /** Names a table that goes with the connection. */
+    temporary: (table) => `pg_temp.${table}`,
     /** Runs a statement with values for `$1`, `$2` and so on, and returns its rows. */
     run: async (text, ...values) => (await client.query(text, values)).rows,
     /** Whether an error says that a unique key is there already. */
@@ -21,6 +25,9 @@ export async function openDatabase() {
 
 function sqliteDatabase(database) {
   return {
+    dialect: 'sqlite',
+    client: database,
+    temporary: (table) => table,
     run: async (text, ...values) =>
       database.prepare(text).all(Object.fromEntries(values.map((value, i) => [`$${i + 1}`, value]))),
     isRepeat: ({ errcode }) => errcode === 2067 || errcode === 1555,
