@@ -1,7 +1,9 @@
 import type { AckMode } from '../dispatch/settings.ts'
 import type { OnExhausted } from '../dispatch/retry-policy.ts'
 import type { DedupeSettings } from '../contracts/broker.ts'
+import type { RedriveFacts } from '../dead-letter-facts.ts'
 import type { Acks, Headers } from '../message.ts'
+import type { LogSnapshot } from './log-snapshot.ts'
 
 /** What every event of a history carries. */
 export interface Stamp {
@@ -46,31 +48,6 @@ export interface StateEntrySnapshot {
   readonly store: string
   readonly key: string
   readonly value: unknown
-}
-
-/** Which message of which group a dead letter was. */
-export interface DeadLetterOrigin {
-  readonly group: string
-  readonly topic: string
-  readonly partition: number
-  readonly offset: number
-}
-
-/** What a log holds at a moment. */
-export interface LogSnapshot {
-  readonly topic: string
-  readonly partition: number
-  /** First offset that can be read. */
-  readonly start: number
-  readonly end: number
-  /** From `start` to `end`. */
-  readonly records: readonly {
-    readonly offset: number
-    readonly key: string | undefined
-    readonly value: unknown
-    /** Of a dead letter: where it comes from. */
-    readonly from?: DeadLetterOrigin | undefined
-  }[]
 }
 
 /** How far a group is in a partition at a moment. */
@@ -138,6 +115,8 @@ export interface HistoryEvents {
     readonly acks: Acks
     /** Of an output: what it commits with. */
     readonly of?: EffectSource
+    /** Of a message that is sent back from the dead letters: to whom. */
+    readonly redrive?: RedriveFacts
   }
   /** A send was acknowledged to its caller. */
   acked: Place & { readonly send: number; readonly acks: Acks }
@@ -317,6 +296,14 @@ export interface HistoryEvents {
     /** Where its outputs are. */
     readonly outputs: readonly (Place & { readonly send: number })[]
   }
+  /** A transaction finishes dead letters: it sends them back, or deletes them. */
+  'letters:finished': {
+    readonly transaction: number
+    /** Where the letters are. */
+    readonly topic: string
+    readonly partition: number
+    readonly letters: readonly number[]
+  }
   /** Retention removed what the group had not finished: [from, to), `count` of them unfinished. */
   gap: {
     readonly group: string
@@ -337,6 +324,8 @@ export interface HistoryEvents {
     readonly reason: 'restart' | 'end'
     readonly logs: readonly LogSnapshot[]
     readonly progress: readonly ProgressSnapshot[]
+    /** Letters that were deleted or sent back, as the keepers of their topics have them; left out where there are none. */
+    readonly kept?: readonly ProgressSnapshot[]
     /** Prepared messages that nobody decided about; left out where there are none. */
     readonly prepared?: readonly PreparedIdentity[]
     /** Rows of the stores of state; undefined where the broker keeps none. */

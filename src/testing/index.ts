@@ -71,7 +71,6 @@ export {
   type PointMatch,
 } from './fault-desk.ts'
 export type {
-  DeadLetterOrigin,
   Delivery,
   EffectSource,
   History,
@@ -79,7 +78,6 @@ export type {
   HistoryEvents,
   HistoryKind,
   HistoryListener,
-  LogSnapshot,
   MemberLimits,
   OffsetPairs,
   Place,
@@ -89,6 +87,7 @@ export type {
   Stamp,
   StateEntrySnapshot,
 } from './history.ts'
+export type { DeadLetterOrigin, LogSnapshot } from './log-snapshot.ts'
 export type {
   DeadMessage,
   GroupView,

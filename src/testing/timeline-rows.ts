@@ -137,6 +137,8 @@ const tellers: { readonly [K in HistoryKind]: (event: HistoryEvent<K>, sent: Sen
     row('commits', 'refuse', `${group} ${member} commit ${showError(error)}`, { group }),
   'transaction:begun': ({ transaction, sends, settlements }) =>
     row('all', 'begin', `${showSource({ transaction })}, ${sends.length} sends, ${settlements.length} settlements`),
+  'letters:finished': ({ topic, partition, letters }) =>
+    row('flow', 'letters', `${topic}[${partition}] ${letters.length} finished: ${letters.join(' ')}`),
   'transaction:committed': ({ transaction }) => row('commits', 'commit', showSource({ transaction })),
   'transaction:refused': ({ transaction, error }) =>
     row('flow', 'refuse', `${showSource({ transaction })} ${showError(error)}`),

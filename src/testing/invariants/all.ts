@@ -13,6 +13,7 @@ import { noLoss } from './no-loss.ts'
 import { noOverlap } from './no-overlap.ts'
 import { noRepeat } from './no-repeat.ts'
 import { prepared } from './prepared.ts'
+import { redriven } from './redriven.ts'
 import { sentOnce } from './sent-once.ts'
 import { store } from './store.ts'
 import { time } from './time.ts'
@@ -38,4 +39,5 @@ export const defaultInvariants: readonly Invariant[] = Object.freeze([
   liveness,
   store,
   prepared,
+  redriven,
 ])

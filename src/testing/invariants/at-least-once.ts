@@ -1,4 +1,5 @@
 import type { HistoryEvent } from '../history.ts'
+import { Addressees } from './addressees.ts'
 import { CallOutcomes } from './call-outcomes.ts'
 import { FinishedOffsets } from './finished-offsets.ts'
 import type { EventChecks, Invariant } from './invariant.ts'
@@ -18,15 +19,16 @@ class HandledPlace {
 export const atLeastOnce: Invariant = {
   name: 'at-least-once',
   about:
-    'Every message that a group settles was done by it, known to be done, moved to its dead letters, or reported as removed or skipped, unless it is finished before it is handed out.',
+    'Every message that a group settles was done by it, known to be done, moved to its dead letters, sent back to another group, or reported as removed or skipped, unless it is finished before it is handed out.',
   begin: () => new AtLeastOnce().checks,
 }
 
 class AtLeastOnce {
   readonly #members = new Members()
   readonly #logs = new KnownLogs()
+  readonly #addressees = new Addressees()
   readonly #places = new GroupMap(() => new HandledPlace())
-  readonly #followed = this.#logs.follow((topic) => this.#places.forget(topic))
+  readonly #followed = this.#logs.follow((topic) => this.#forget(topic))
   #hasSuspects = false
   /** Settlements of transactions that are under way. */
   readonly #byTransaction = new Map<number, HistoryEvent<'settle'>>()
@@ -37,6 +39,8 @@ class AtLeastOnce {
 
   readonly checks: EventChecks = {
     joined: this.#members.joined,
+    send: this.#addressees.send,
+    accepted: this.#addressees.accepted,
     acked: (event) => {
       this.#followed.acked(event)
       if (this.#hasSuspects) return this.#exists(event.topic, event.partition, event.offset)
@@ -89,6 +93,11 @@ class AtLeastOnce {
     snapshot: (event) => (event.reason === 'restart' ? this.#restart(event) : undefined),
   }
 
+  #forget(topic: string): void {
+    this.#places.forget(topic)
+    this.#addressees.forget(topic)
+  }
+
   #settle({ group, member, partitions }: HistoryEvent<'settle'>): string | undefined {
     let text: string | undefined
     const isFirst = this.#members.isAtMostOnce(group, member)
@@ -103,6 +112,7 @@ class AtLeastOnce {
       for (let i = 0; i < finished.length; i += 2) {
         for (let offset = Math.max(finished[i]!, place.handled.position); offset < finished[i + 1]!; offset++) {
           if (offset < log.trimmed || place.handled.has(offset) || deadLettered?.includes(offset)) continue
+          if (this.#addressees.isForOthers(group, topic, partition, offset)) continue
           if (log.has(offset)) text ??= neverHandled(group, topic, partition, offset)
           else this.#hasSuspects = place.suspects.add(offset).size > 0
         }
@@ -121,8 +131,10 @@ class AtLeastOnce {
     return text
   }
 
-  #restart({ logs, progress }: HistoryEvent<'snapshot'>): string | undefined {
+  #restart(event: HistoryEvent<'snapshot'>): string | undefined {
+    const { logs, progress } = event
     this.#outcomes.forgetAll()
+    this.#addressees.restart(event)
     let text: string | undefined
     for (const snapshot of logs) {
       const { topic, partition, end } = snapshot

@@ -1,4 +1,4 @@
-import type { LogSnapshot } from '../history.ts'
+import type { LogSnapshot } from '../log-snapshot.ts'
 import type { EventChecks } from './invariant.ts'
 import { PartitionMap } from './place-map.ts'
 

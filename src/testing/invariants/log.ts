@@ -1,4 +1,5 @@
-import type { HistoryEvent, LogSnapshot } from '../history.ts'
+import type { HistoryEvent } from '../history.ts'
+import type { LogSnapshot } from '../log-snapshot.ts'
 import type { EventChecks, Invariant } from './invariant.ts'
 import { PartitionMap, placeText } from './place-map.ts'
 import { isSameValue } from './same-value.ts'

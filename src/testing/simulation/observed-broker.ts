@@ -9,6 +9,7 @@ import type {
 } from '../../contracts/broker.ts'
 import type { Dispatcher } from '../../dispatch/dispatcher.ts'
 import type { EmbeddedTopic } from '../../embedded/embedded-topic.ts'
+import { reservedPrefix } from '../../reserved-headers.ts'
 import type { SimulatedMember } from './member.ts'
 import { observeState } from './observed-effects.ts'
 import { never, type ObservedLife } from './observed-life.ts'
@@ -48,7 +49,10 @@ export function observeBroker(broker: Broker, life: ObservedLife): void {
     return topic
   }
   const join = broker.join.bind(broker)
-  broker.join = (request) => observeJoin(request, join, life)
+  // What the engine joins by itself, it tells of by what it commits.
+  broker.join = (request) => {
+    return request.group.startsWith(reservedPrefix) ? join(request) : observeJoin(request, join, life)
+  }
   const deleteTopic = broker.deleteTopic.bind(broker)
   broker.deleteTopic = async (name) => {
     life.deleting.add(name)

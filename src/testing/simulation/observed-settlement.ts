@@ -9,12 +9,14 @@ import type {
   Membership,
   Settlement,
 } from '../../contracts/broker.ts'
-import { readDeadLetterFacts } from '../../dead-letter.ts'
+import { readDeadLetterFacts, readRedriveFacts } from '../../dead-letter.ts'
 import { ProducerPart } from '../../embedded/producer-registry.ts'
 import type { Headers, SendResult } from '../../message.ts'
 import { userHeaders } from '../../reserved-headers.ts'
-import type { DeadLetterOrigin, EffectSource } from '../history.ts'
+import type { EffectSource } from '../history.ts'
+import type { DeadLetterOrigin } from '../log-snapshot.ts'
 import type { SimulatedMember } from './member.ts'
+import { offsetsIn } from '../invariants/effect-units.ts'
 import { observedEffects } from './observed-effects.ts'
 import { never, type ObservedLife, type OpenSend } from './observed-life.ts'
 
@@ -103,12 +105,14 @@ export function observeTransaction(
   const sends = effects.outputs.map(({ topic, record }) => {
     return noteSend(topic, record, options.acks, undefined, life, of, producer)
   })
-  const settlements = acks.map(({ membership, partitions }) => {
-    const member = life.members.find((known) => known.membership === membership)!
-    return { member, number: noteSettle({ partitions }, member, life, [], true), partitions }
+  // Members of the engine's own groups are not known here.
+  const settlements = acks.flatMap(({ membership, partitions }) => {
+    const member = life.members.find((known) => known.membership === membership)
+    return member ? [{ member, number: noteSettle({ partitions }, member, life, [], true), partitions }] : []
   })
   const begun = { transaction, acks: options.acks, sends, settlements: settlements.map(({ number }) => number) }
   life.note('transaction:begun', begun)
+  noteLetters(acks, transaction, life)
   life.simulation.pass({ name: 'transaction:before', label: 'transaction:before' }, life)
   if (life.isOver) return never()
   const done = transact(observedEffects(effects, of, sends, life), acks, options)
@@ -130,6 +134,20 @@ export function observeTransaction(
     },
   )
   return done
+}
+
+/** Tells which dead letters a transaction finishes for the keeper of their topic. */
+function noteLetters(acks: readonly Acknowledgement[], transaction: number, life: ObservedLife): void {
+  for (const { membership, partitions } of acks) {
+    if (life.members.some((known) => known.membership === membership)) continue
+    for (const { assignment, finished } of partitions) {
+      const { topic, partition } = assignment
+      const { start } = topic.offsets(partition)
+      // Below it is what retention took.
+      const letters = [...offsetsIn(finished)].filter((offset) => offset >= start)
+      life.note('letters:finished', { transaction, topic: topic.name, partition, letters })
+    }
+  }
 }
 
 /** Tells that a settlement is made, and lets faults strike before it is. */
@@ -204,19 +222,22 @@ export function noteSend(
 ): number {
   const { simulation } = life
   const send = simulation.number('send')
-  const { partition, key, headers, id } = record
+  const { partition, key, id } = record
+  const headers = record.headers === undefined ? {} : (JSON.parse(record.headers) as Headers)
+  const redrive = readRedriveFacts(headers)
   life.sent({
     send,
     topic: topic.name,
     partition,
     key,
     value: simulation.decode(topic.name, record),
-    headers: headers === undefined ? {} : userHeaders(JSON.parse(headers) as Headers),
+    headers: userHeaders(headers),
     ...(id === undefined ? {} : { id, dedupe: topic.settings.dedupe }),
     ...(producer === undefined ? {} : { producer }),
     batch,
     acks,
     ...(of && { of }),
+    ...(redrive && { redrive }),
   })
   return send
 }

@@ -2,21 +2,15 @@ import { isDeepStrictEqual } from 'node:util'
 import type { Codec } from '../../codec.ts'
 import type { Broker, BrokerTopic } from '../../contracts/broker.ts'
 import type { Storage } from '../../contracts/storage.ts'
-import { readDeadLetterFacts } from '../../dead-letter.ts'
+import { readDeadLetterFacts, readRedriveFacts } from '../../dead-letter.ts'
 import { Catalog } from '../../embedded/catalog.ts'
 import { Progress } from '../../groups/progress.ts'
 import { stateSpaces } from '../../key-layout.ts'
 import { contentKind, decodeContent, preparedIn } from '../../state/prepared-rows.ts'
 import { reservedPrefix } from '../../reserved-headers.ts'
 import { TestError } from '../test-error.ts'
-import type {
-  History,
-  HistoryEvents,
-  LogSnapshot,
-  PreparedIdentity,
-  ProgressSnapshot,
-  StateEntrySnapshot,
-} from '../history.ts'
+import type { History, HistoryEvents, PreparedIdentity, ProgressSnapshot, StateEntrySnapshot } from '../history.ts'
+import type { LogSnapshot } from '../log-snapshot.ts'
 import { stateValue } from './observed-effects.ts'
 import type { OpenSend } from './observed-life.ts'
 
@@ -34,8 +28,9 @@ export function takeSnapshot(
   }
   const catalog = new Catalog(storage)
   const progress: ProgressSnapshot[] = []
+  const kept: ProgressSnapshot[] = []
   for (const [group, groupId] of catalog.groups()) {
-    if (group.startsWith(reservedPrefix)) continue
+    const found = group.startsWith(reservedPrefix) ? kept : progress
     for (const [topic, { partitionIds }] of catalog.topics()) {
       partitionIds.forEach((id, partition) => {
         const stored = Progress.restore(storage, groupId, id)
@@ -44,13 +39,20 @@ export function takeSnapshot(
         for (let offset = stored.position; offset < stored.finished.ceiling; offset++) {
           if (stored.finished.has(offset)) finishedAbove.push(offset)
         }
-        progress.push({ group, topic, partition, position: stored.position, finishedAbove })
+        found.push({ group, topic, partition, position: stored.position, finishedAbove })
       })
     }
   }
   const prepared = readPrepared(storage)
   const state = broker.state === undefined ? undefined : readState(storage, catalog)
-  return { reason, logs, progress, state, ...(prepared.length === 0 ? {} : { prepared }) }
+  return {
+    reason,
+    logs,
+    progress,
+    ...(kept.length > 0 && { kept }),
+    state,
+    ...(prepared.length === 0 ? {} : { prepared }),
+  }
 }
 
 /** What the stores hold that are written through {@link Broker.state}: those of users, and idempotency marks. */
@@ -100,8 +102,10 @@ function readLog(topic: BrokerTopic, partition: number, codec: Codec<unknown>): 
     if (answer.kind !== 'records') break
     const { batch, index } = answer
     for (let i = index; i < batch.count; i++) {
-      const from = batch.hasHeaders ? readDeadLetterFacts(batch.headersAt(i)) : undefined
-      records.push({ offset: batch.offsetAt(i), key: batch.keyAt(i), value: valueAt(i), ...(from && { from }) })
+      const headers = batch.hasHeaders ? batch.headersAt(i) : {}
+      const [from, redrive] = [readDeadLetterFacts(headers), readRedriveFacts(headers)]
+      const facts = { ...(from && { from }), ...(redrive && { redrive }) }
+      records.push({ offset: batch.offsetAt(i), key: batch.keyAt(i), value: valueAt(i), ...facts })
     }
     offset = batch.nextOffset
 

@@ -1,7 +1,8 @@
 import { expect } from 'vitest'
 import { defaultInvariants } from '../../../../src/testing/invariants/all.ts'
 import { InvariantChecker } from '../../../../src/testing/invariants/invariant.ts'
-import { History, type Delivery, type HistoryEvents, type LogSnapshot } from '../../../../src/testing/history.ts'
+import { History, type Delivery, type HistoryEvents } from '../../../../src/testing/history.ts'
+import type { LogSnapshot } from '../../../../src/testing/log-snapshot.ts'
 
 interface Kept {
   readonly key: string | undefined
