@@ -1,9 +1,13 @@
 import type { PreparedTarget, StoredPrepared } from '../contracts/prepared.ts'
+import { deadLetterTopicName, summarizeError } from '../dead-letter.ts'
 import type { Headers } from '../message.ts'
 import { reservedHeader, withReserved } from '../reserved-headers.ts'
 import { preparedId } from './prepared-message.ts'
 
-/** Where a prepared message goes that nobody decided about, with headers that say why. */
+/**
+ * Where a prepared message goes that nobody decided about, with headers that say why. No group gave it up, and it never had
+ * a place in its topic, so that it is no letter of `Group.deadLetters`, although the topic may have the same name.
+ */
 export function deadLetterOf(stored: StoredPrepared, error: unknown, now: number): PreparedTarget {
   const { ref, topic, preparedAt, checks } = stored
   const facts = {
@@ -13,16 +17,11 @@ export function deadLetterOf(stored: StoredPrepared, error: unknown, now: number
     id: preparedId(ref),
     attempts: checks,
     reason: 'undecided',
-    lastError: error instanceof Error ? { name: error.name, message: error.message.slice(0, 1_024) } : undefined,
+    lastError: error === undefined ? undefined : summarizeError(error),
     failedAt: now,
     redrives: 0,
   }
   const headers = stored.headers === undefined ? {} : (JSON.parse(stored.headers) as Headers)
-  return { topic: topicOf(topic, ref.producer), headers: withReserved(headers, reservedHeader.deadLetter, facts) }
-}
-
-/** `<topic>.<producer>.dlq`, as far as that is the name of a topic. */
-function topicOf(topic: string, producer: string): string {
-  const kept = producer.replaceAll(/[^a-zA-Z0-9._-]/g, '_').slice(0, 80)
-  return `${topic.slice(0, 160)}.${kept}.dlq`
+  const target = deadLetterTopicName(topic, ref.producer)
+  return { topic: target, headers: withReserved(headers, reservedHeader.deadLetter, facts) }
 }
