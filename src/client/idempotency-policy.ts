@@ -56,6 +56,14 @@ export function keyInStore(group: string, key: unknown): string {
   throw answered('key', key, `a well-formed text of 1 to ${keyBytes} bytes`)
 }
 
+/**
+ * What the store is asked for in turn, where it says that the work failed for good, and the message was sent back so often
+ * since: each redrive may fail once more, and whoever succeeds under one of these keys is found by all who come later.
+ */
+export function keyOfRedrive(keyInStore: string, redrive: number): string {
+  return `${keyInStore}\0${redrive}`
+}
+
 /** @throws `INVALID_OPTION` for a fingerprint that no store takes */
 export function checkFingerprint(fingerprint: unknown): string | undefined {
   if (fingerprint === undefined) return undefined

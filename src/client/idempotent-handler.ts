@@ -18,6 +18,7 @@ import {
   isOver,
   isForGood,
   keyInStore,
+  keyOfRedrive,
   leaseLost,
   mismatch,
   remembered,
@@ -98,20 +99,20 @@ export class IdempotentHandler {
 
   async #handle(message: Delivered, context: CallContext): Promise<void> {
     const { group, settings, consumed, events, runtime } = this.#host
-    const idempotencyKey = keyInStore(group, settings.key === undefined ? defaultKey(message) : settings.key(message))
+    const firstKey = keyInStore(group, settings.key === undefined ? defaultKey(message) : settings.key(message))
     const fingerprint = settings.fingerprint
       ? checkFingerprint(settings.fingerprint(message))
       : hashOf(message, consumed.find(({ topic }) => topic.name === message.topic)!.codec)
-    const { topic, partition, offset, key } = message
-    const place: IdempotencyPlace = { group, topic, partition, offset, key, idempotencyKey }
     // The time limit is the handler's: neither asking nor marking counts.
     context.extend(Infinity)
-    const found = await this.#begin(idempotencyKey, fingerprint).catch((error: unknown) => {
+    const { found, idempotencyKey } = await this.#beginAny(message, firstKey, fingerprint).catch((error: unknown) => {
       if (isOfMessage(error)) throw error
       this.#outage.failed(error)
       // Nothing is handed out until the store is asked again; then this comes first.
       throw new Deferral(0, error)
     })
+    const { topic, partition, offset, key } = message
+    const place: IdempotencyPlace = { group, topic, partition, offset, key, idempotencyKey }
     switch (found.outcome) {
       case 'acquired':
         return this.#work(message, this.#hold(idempotencyKey, found.fence, fingerprint, context))
@@ -124,6 +125,22 @@ export class IdempotentHandler {
       case 'mismatch':
         throw asUnrecoverable(mismatch(place))
     }
+  }
+
+  /** Of a message that was sent back, a failure before that is not its last word. */
+  async #beginAny(
+    message: Message<unknown>,
+    firstKey: string,
+    fingerprint: string | undefined,
+  ): Promise<{ found: BeginOutcome; idempotencyKey: string }> {
+    let idempotencyKey = firstKey
+    let found = await this.#begin(firstKey, fingerprint)
+    const redrives = found.outcome === 'failed' ? (message.redriveFacts?.count ?? 0) : 0
+    for (let redrive = 1; found.outcome === 'failed' && redrive <= redrives; redrive++) {
+      idempotencyKey = keyOfRedrive(firstKey, redrive)
+      found = await this.#begin(idempotencyKey, fingerprint)
+    }
+    return { found, idempotencyKey }
   }
 
   async #begin(key: string, fingerprint: string | undefined): Promise<BeginOutcome> {

@@ -1,5 +1,5 @@
 import type { CommitPart } from '../contracts/commit-part.ts'
-import type { LocalMarks } from '../contracts/idempotency-store.ts'
+import type { BeginOutcome, LocalMarks } from '../contracts/idempotency-store.ts'
 import { Deferral } from '../dispatch/deferral.ts'
 import { isThenable, promised, type DispatchHandler } from '../dispatch/deliveries.ts'
 import type { CallContext, HandlerContext } from '../dispatch/handed-message.ts'
@@ -15,6 +15,7 @@ import {
   isForGood,
   isOver,
   keyInStore,
+  keyOfRedrive,
   mismatch,
   remembered,
   toRemember,
@@ -58,14 +59,14 @@ export class LocalIdempotentHandler {
 
   /** What the dispatcher calls. */
   readonly handle: DispatchHandler = (message: Delivered, context: HandlerContext): unknown => {
-    const { group, settings, consumed, marks } = this.#host
-    const key = keyInStore(group, settings.key === undefined ? defaultKey(message) : settings.key(message))
+    const { group, settings, consumed } = this.#host
+    const firstKey = keyInStore(group, settings.key === undefined ? defaultKey(message) : settings.key(message))
     let fingerprint: string | undefined
     if (settings.fingerprint) fingerprint = checkFingerprint(settings.fingerprint(message))
     // One message is always the same under its own id.
     else if (settings.key)
       fingerprint = hashOf(message, consumed.find(({ topic }) => topic.name === message.topic)!.codec)
-    const found = marks.begin(key, fingerprint)
+    const { found, key } = this.#begin(message, firstKey, fingerprint)
     if (found.outcome === 'acquired') {
       return this.#work(message, { key, fence: found.fence, context: context as CallContext })
     }
@@ -86,6 +87,23 @@ export class LocalIdempotentHandler {
 
   close(): void {
     this.#sweeper?.close()
+  }
+
+  /** Of a message that was sent back, a failure before that is not its last word. */
+  #begin(
+    message: Message<unknown>,
+    firstKey: string,
+    fingerprint: string | undefined,
+  ): { found: BeginOutcome; key: string } {
+    const { marks } = this.#host
+    let key = firstKey
+    let found = marks.begin(key, fingerprint)
+    const redrives = found.outcome === 'failed' ? (message.redriveFacts?.count ?? 0) : 0
+    for (let redrive = 1; found.outcome === 'failed' && redrive <= redrives; redrive++) {
+      key = keyOfRedrive(firstKey, redrive)
+      found = marks.begin(key, fingerprint)
+    }
+    return { found, key }
   }
 
   #work(message: Delivered, acquired: Acquired): unknown {
