@@ -148,6 +148,21 @@ export interface QueueEvents {
     /** Where it is now. */
     readonly deadLetterTopic: string
   }
+  /** So many letters were sent back to their topic, and are on disk there: a slice of a redrive. */
+  'dead-letters:redriven': {
+    readonly group: string
+    /** Where they came from, and are again. */
+    readonly topic: string
+    readonly deadLetterTopic: string
+    readonly count: number
+  }
+  /** So many letters were deleted, a slice of them. */
+  'dead-letters:deleted': {
+    readonly group: string
+    readonly topic: string
+    readonly deadLetterTopic: string
+    readonly count: number
+  }
   /** A subscription ended by itself, because of `error`. */
   'subscription:ended': { readonly group: string; readonly error: QueueError }
   /** Free disk space fell below the reserve: sends are refused until `store:available`. */

@@ -16,10 +16,23 @@ export {
   type OwnedPartition,
   type KeyListOptions,
   type PauseTarget,
+  type ReleaseOptions,
 } from './client/subscription.ts'
 export type { CancelTarget } from './client/cancel-target.ts'
 export type { NackOptions, PulledMessage } from './client/ack-queue.ts'
 export { Group } from './client/group.ts'
+export { DeadLetters } from './client/dead-letters.ts'
+export type {
+  DeadLetter,
+  DeadLetterDeleteOptions,
+  DeadLetterFilter,
+  DeadLetterListOptions,
+  DeadLetterPage,
+  DeadLetterPlace,
+  RedriveOptions,
+  RedriveProgress,
+  RedriveResult,
+} from './client/dead-letter-options.ts'
 export { Producer } from './client/producer.ts'
 export type { ProducerEvents, ProducerOptions, ProducerSendOptions, SendFailure } from './client/producer-options.ts'
 export type { AckEvent, NackEvent } from './client/confirms.ts'

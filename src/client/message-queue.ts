@@ -12,6 +12,7 @@ import type { Runtime } from '../runtime/runtime.ts'
 import { AckQueue } from './ack-queue.ts'
 import { Group } from './group.ts'
 import { IdempotentSubscriptions } from './idempotent-subscription.ts'
+import { LetterLogs } from './letter-log.ts'
 import type { QueueObserver } from './observer.ts'
 import type { SubscribeOptions, TopicOptions } from './options.ts'
 import { Preparation } from './preparation.ts'
@@ -67,6 +68,7 @@ export class MessageQueue {
   readonly #subscriptions = new Map<Subscription, Dispatcher>()
   readonly #producers = new Set<Producer>()
   readonly #codecs = new TopicCodecs()
+  readonly #letters: LetterLogs
   readonly #stats: StatsTaker
   readonly #idempotent: IdempotentSubscriptions
   #closing: Promise<CloseReport> | undefined
@@ -75,6 +77,7 @@ export class MessageQueue {
   constructor(parts: QueueParts) {
     this.#parts = parts
     this.#broker = parts.broker
+    this.#letters = new LetterLogs(parts.broker, parts.runtime)
     this.#idempotent = new IdempotentSubscriptions(parts.broker)
     this.#stats = new StatsTaker(parts.runtime)
     this.#stats.begin(parts.broker)
@@ -168,7 +171,7 @@ export class MessageQueue {
     const known = this.#broker.groups().some((group) => group.name === name)
     if (!known) throw new QueueError('GROUP_NOT_FOUND', `there is no group ${name}`, { group: name })
     const subscriptions = (): Subscription[] => [...this.#subscriptions.keys()].filter(({ group }) => group === name)
-    return new Group(name, this.#broker, this.#parts.runtime, subscriptions)
+    return new Group(name, { ...this.#parts, codecs: this.#codecs, logs: this.#letters }, subscriptions)
   }
 
   /** Names of all groups. */
@@ -312,6 +315,7 @@ export class MessageQueue {
 
   async #close(timeoutMs: number): Promise<CloseReport> {
     for (const producer of this.#producers) producer.endChecks()
+    this.#letters.close()
     const reports = await Promise.all(
       [...this.#subscriptions.keys()].map((subscription) => subscription.close({ timeoutMs })),
     )

@@ -56,6 +56,12 @@ export interface KeyListOptions {
   readonly limit?: number
 }
 
+/** Options of {@link Subscription.release}. */
+export interface ReleaseOptions {
+  /** Moves the message that holds up a parked key to the dead letters instead of trying it again. @defaultValue `false` */
+  readonly deadLetter?: boolean
+}
+
 /** What a subscription left when it was closed. */
 export interface CloseReport {
   /** Messages whose handlers still ran at the deadline; they will be handed out again. */
@@ -208,12 +214,22 @@ export class Subscription {
   }
 
   /**
-   * Lets a key go on at once (every key when none is given): a parked one with a full set of attempts, one that waits for
-   * its retry without waiting longer. What was released stays so over a restart. Returns how many keys that were.
+   * Lets a key go on at once (every key when none is given): a parked one with a full set of attempts, exactly where it
+   * stopped, before its later messages; one that waits for its retry without waiting longer. What was released stays so over
+   * a restart. Returns how many keys that were.
+   *
+   * With `deadLetter` it is about parked keys only: the message that holds up a key goes to the dead letters, and the key
+   * goes on with the next one.
+   *
+   * @throws `INVALID_OPTION`, `CLOSED`; `UNSUPPORTED` with `deadLetter` where the broker moves no messages
    */
-  release(key?: string): number {
+  release(key?: string, options?: ReleaseOptions): number {
     this.#assertOpen()
-    return this.#dispatcher.retries.release(key)
+    const { deadLetter } = resolveOptions<ReleaseOptions>(options, { deadLetter: flagged(false) }, 'release')
+    const { retries } = this.#dispatcher
+    if (!deadLetter) return retries.release(key)
+    if (this.#context.broker.capabilities.effects) return retries.giveUpParked(key)
+    throw new QueueError('UNSUPPORTED', 'this broker moves no messages to dead letters', { group: this.group })
   }
 
   /**

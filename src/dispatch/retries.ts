@@ -269,6 +269,23 @@ export class Retries {
     return count
   }
 
+  /** Moves the messages of parked keys (of one, or of all) to the dead letters; returns how many. */
+  giveUpParked(key: string | undefined): number {
+    let count = 0
+    for (const [lane, { intake, attempts, dueAt }] of [...this.#failing]) {
+      const { offset, key: own } = lane.retry!
+      if (dueAt !== Infinity || (key !== undefined && own !== key)) continue
+      this.#parkedCount--
+      lane.blocked &= ~blockedBy.parked
+      const entry: DeliveredEntry = { intake, offset, key: own, attempt: attempts }
+      this.#host.deadLetter(lane, entry, { reason: 'parked', error: undefined })
+      this.#host.lanes.refresh(lane)
+      count++
+    }
+    this.#host.ready()
+    return count
+  }
+
   /** Who was released, or lost, leaves its place in the queue of those that wait: no more of them stay than there are others. */
   #dropStale(): void {
     if (this.#due.size > 2 * this.#failing.size + 64) this.#due.keep(({ lane, entry }) => lane.retry === entry)
@@ -300,14 +317,15 @@ export class Retries {
       this.#note(intake, offset, { attempts: 0, dueAt: 0, key })
       return () => this.#host.end(error)
     }
-    this.#note(intake, offset, { attempts, dueAt: Infinity, key })
+    this.#note(intake, offset, { attempts, dueAt: Infinity, key, first: this.#firstOf(intake, offset, cause) })
     this.#park(lane, entry)
     return () => events.emit('key:parked', { ...message, error, reason })
   }
 
-  /** Kept where somebody will ask for it: with a dead letter. */
+  /** Kept where somebody will ask for it: with a dead letter, or what may become one. */
   #firstOf(intake: PartitionIntake, offset: number, error: unknown): FirstFailure | undefined {
-    if (this.#host.settings.retry.onExhausted !== 'dead-letter') return undefined
+    const { onExhausted } = this.#host.settings.retry
+    if (onExhausted !== 'dead-letter' && onExhausted !== 'park-key') return undefined
     const known = this.firstFailure(intake, offset)
     if (known !== undefined) return known
     return { at: this.#host.runtime.now(), error: this.#errors.share(JSON.stringify(summarizeError(error))) }

@@ -326,9 +326,12 @@ export class EmbeddedBroker implements Broker {
   }
 
   #newGroup(name: string, id: number, isNew: boolean): Group {
+    // Those of the engine run no handlers, and nobody knows their names.
+    const isOwn = name.startsWith(reservedPrefix)
     const rebalanced = (group: string, members: number): void =>
-      this.#events.emit('group:rebalanced', { group, members })
-    const context = { storage: this.#storage, commit: this.#commit, rebalanced, ends: this.ends }
+      isOwn ? undefined : this.#events.emit('group:rebalanced', { group, members })
+    const ends = isOwn ? undefined : this.ends
+    const context = { storage: this.#storage, commit: this.#commit, rebalanced, ends }
     const group = new Group(context, name, id, isNew)
     this.#groups.set(name, group)
     return group
