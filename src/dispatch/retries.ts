@@ -1,6 +1,5 @@
 import { QueueError, type ExhaustedReason } from '../errors.ts'
 import type { EventHub } from '../events.ts'
-import { show } from '../options.ts'
 import type { Runtime, Timer } from '../runtime/runtime.ts'
 import type { FailedState, FirstFailure } from '../contracts/broker.ts'
 import { summarizeError } from '../dead-letter.ts'
@@ -12,7 +11,7 @@ import { DueQueue } from './due-queue.ts'
 import { blockedBy, type KeyLanes, type Lane, type RetryEntry } from './key-lanes.ts'
 import type { Letter } from './letter.ts'
 import type { PartitionIntake } from './partition-intake.ts'
-import { decideRetry, placeOf, type FailedMessage } from './retry-policy.ts'
+import { decideRetry, handlerFailed, type FailedMessage } from './retry-policy.ts'
 import type { DispatcherSettings } from './settings.ts'
 
 /** A key that hands out nothing more because one of its messages is not tried again. */
@@ -391,19 +390,4 @@ export class Retries {
     if (this.#due.size > 0) this.#arm()
     this.#host.ready()
   }
-}
-
-const because = {
-  attempts: '',
-  unrecoverable: ', as it threw an UnrecoverableError',
-  'not-retryable': ', as its error is not retryable',
-  undecodable: ', as it can not be decoded',
-  invalid: ', as it does not satisfy the schema',
-} as const satisfies Record<ExhaustedReason, string>
-
-function handlerFailed(message: FailedMessage, attempts: number, reason: ExhaustedReason, cause: unknown): QueueError {
-  const { group, offset, topic, partition } = message
-  const what = cause === undefined ? '' : `: ${cause instanceof Error ? String(cause) : show(cause)}`
-  const text = `group ${group} gave up offset ${offset} of ${topic}/${partition} after ${attempts} attempts${because[reason]}${what}`
-  return new QueueError('HANDLER_FAILED', text, { ...placeOf(message), ...(cause === undefined ? {} : { cause }) })
 }

@@ -130,3 +130,24 @@ function spread({ maxDelayMs, jitter }: Backoff, delayMs: number, random: number
 export function placeOf({ key, ...facts }: FailedMessage): Omit<FailedMessage, 'key'> & { key?: string } {
   return key === undefined ? facts : { ...facts, key }
 }
+
+const because = {
+  attempts: '',
+  unrecoverable: ', as it threw an UnrecoverableError',
+  'not-retryable': ', as its error is not retryable',
+  undecodable: ', as it can not be decoded',
+  invalid: ', as it does not satisfy the schema',
+} as const satisfies Record<ExhaustedReason, string>
+
+/** What is told of a message that is not tried again. */
+export function handlerFailed(
+  message: FailedMessage,
+  attempts: number,
+  reason: ExhaustedReason,
+  cause: unknown,
+): QueueError {
+  const { group, offset, topic, partition } = message
+  const what = cause === undefined ? '' : `: ${cause instanceof Error ? String(cause) : show(cause)}`
+  const text = `group ${group} gave up offset ${offset} of ${topic}/${partition} after ${attempts} attempts${because[reason]}${what}`
+  return new QueueError('HANDLER_FAILED', text, { ...placeOf(message), ...(cause === undefined ? {} : { cause }) })
+}
