@@ -17,6 +17,7 @@ export type Broken =
   | 'sent-once'
   | 'store'
   | 'prepared'
+  | 'redriven'
   | 'at-least-once'
   | 'atomic-outputs'
   /** What only the test of an application can know: its own sums. */
@@ -480,6 +481,24 @@ export const bugs: readonly PlantedBug[] = [
     about: 'A message is stored as a dead letter and not finished, so that its next owner moves it once more.',
     needs: 'retry',
     shows: 'atomic-outputs',
+  },
+  {
+    name: 'redrive-out-of-order',
+    file: 'dispatch/redrive-order.ts',
+    find: '.sort(byOrigin)',
+    replace: '',
+    about: 'A message that failed again after a redrive is sent back behind the later letters of its key.',
+    needs: 'retry',
+    shows: 'redriven',
+  },
+  {
+    name: 'redrive-without-progress',
+    file: 'client/letter-log.ts',
+    find: 'transact({ outputs, parts: [] }, acks, {',
+    replace: 'transact({ outputs, parts: [] }, [], {',
+    about: 'A dead letter is sent back and not finished, so that the next redrive sends it once more.',
+    needs: 'retry',
+    shows: 'redriven',
   },
   {
     name: 'torn-outputs',

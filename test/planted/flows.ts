@@ -1,11 +1,13 @@
 import type { Message, Producer, PulledMessage, Subscription, Topic } from '../../src/index.ts'
 import { effectFlows } from './effect-flows.ts'
+import { redriveFlows } from './redrive-flows.ts'
 import { attempt, backoff, sendAll, topicsOf, wait, work, type Flow, type Work } from './flow.ts'
 import { noIdleHands } from './idle-hands.ts'
 
 /** By its name. */
 export const flows: Readonly<Record<string, Flow>> = {
   ...effectFlows,
+  ...redriveFlows,
 
   orders: {
     about: 'two groups, keys, handlers of different lengths, some that fail; all faults',

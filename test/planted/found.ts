@@ -54,6 +54,8 @@ export const found: Readonly<Record<string, Found>> = {
   'trim-takes-too-much': { flow: 'trimmed', runs: 67 },
   'trim-finishes-one-more': { flow: 'trimmed', runs: 1 },
   'dead-letter-without-progress': { flow: 'forwarded', runs: 1 },
+  'redrive-out-of-order': { flow: 'redriven', runs: 1 },
+  'redrive-without-progress': { flow: 'redriven', runs: 1 },
   'torn-outputs': { flow: 'forwarded', runs: 57 },
   'effect-without-mark': { flow: 'booked', runs: 38 },
   'mark-without-effect': { flow: 'booked', runs: 1 },

@@ -1,5 +1,6 @@
 import { HeldCalls } from '../behaviour/held-calls.ts'
 import { effectScenes } from './effect-scenes.ts'
+import { redriveScenes } from './redrive-scenes.ts'
 import type { PlantedEngine } from './planted-engine.ts'
 import type { Scene } from './scene.ts'
 import { Stage } from './stage.ts'
@@ -7,6 +8,7 @@ import { Stage } from './stage.ts'
 /** A scene for each planted bug, by its name. */
 export const scenes: Readonly<Record<string, Scene>> = {
   ...effectScenes,
+  ...redriveScenes,
   'commit-highest-finished': {
     right: { position: 0, again: ['a:1', 'b:1'] },
     wrong: { position: 3, again: [] },

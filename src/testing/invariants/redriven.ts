@@ -50,6 +50,10 @@ class Redriven {
 
   #accepted({ of, outputs }: HistoryEvent<'accepted'>): string | undefined {
     const letters = 'transaction' in of ? this.#under.get(of.transaction) : undefined
+    const copies = outputs.map(({ send }) => this.#taken(send))
+    const count = copies.filter((copy) => copy !== undefined).length
+    const ended = letters?.letters.length ?? 0
+    if (count > 0 && count !== ended) return `${count} messages were sent back, and ${ended} letters finished with them`
     if (letters === undefined) return undefined
     this.#under.delete(letters.transaction)
     this.#slices.push({ letters, copies: outputs })
@@ -58,7 +62,7 @@ class Redriven {
     const twice = letters.letters.find((offset) => finished.has(offset))
     for (const offset of letters.letters) finished.add(offset)
     if (twice !== undefined) return `the letter ${offsetText(topic, partition, twice)} was taken twice`
-    return this.#disorder(outputs.map(({ send }) => this.#taken(send)))
+    return this.#disorder(copies)
   }
 
   #taken(send: number): Copy | undefined {
