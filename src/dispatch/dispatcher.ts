@@ -2,6 +2,7 @@ import type { Assignment, Broker, MemberListener, Membership } from '../contract
 import { isQueueError, type QueueError } from '../errors.ts'
 import type { EventHub } from '../events.ts'
 import type { Runtime } from '../runtime/runtime.ts'
+import { Admission } from './admission.ts'
 import { AtMostOnceDeliveries, type AtMostOnceHost } from './at-most-once-deliveries.ts'
 import { BatchDeliveries } from './batch-deliveries.ts'
 import { CarefulDeliveries } from './careful-deliveries.ts'
@@ -14,7 +15,7 @@ import type { Deliveries, DeliveryHost, DispatchHandler, Refusal } from './deliv
 import { Histogram } from './histogram.ts'
 import { IntakeRing } from './intake-ring.ts'
 import { Intakes } from './intakes.ts'
-import { blockedBy, KeyLanes, type BatchSource, type Lane } from './key-lanes.ts'
+import { KeyLanes, type Lane } from './key-lanes.ts'
 import { LaneStarter } from './lane-starter.ts'
 import { letterOf } from './letter.ts'
 import { LogReader } from './log-reader.ts'
@@ -23,7 +24,7 @@ import type { ConsumedTopic, PartitionIntake } from './partition-intake.ts'
 import { PauseDesk } from './pause-desk.ts'
 import { Resumption } from './resumption.ts'
 import { Retries, type RetriesHost } from './retries.ts'
-import { laneKeyOf, wholePartition, type DispatcherSettings } from './settings.ts'
+import { laneKeyOf, type DispatcherSettings } from './settings.ts'
 import { Settler } from './settler.ts'
 import { SingleDeliveries } from './single-deliveries.ts'
 import { timeLimitOf, type TimeLimit } from './time-limit.ts'
@@ -32,9 +33,9 @@ import { TimeSlice } from './time-slice.ts'
 /**
  * The loop of one subscription: fetch, lanes, handler, tracker, settle.
  *
- * It decides nothing by itself: which message may start is {@link KeyLanes}', what the handler gets is {@link Deliveries}',
- * what becomes of a failed one is {@link Retries}', when what is finished gets durable is {@link Settler}'s. A message whose
- * key is free starts straight from its batch, without being queued anywhere.
+ * It decides nothing by itself: what is read is {@link Admission}'s, which message may start is {@link KeyLanes}', what the
+ * handler gets is {@link Deliveries}', what becomes of a failed one is {@link Retries}', when what is finished gets durable
+ * is {@link Settler}'s.
  */
 export class Dispatcher implements MemberListener {
   readonly settings: DispatcherSettings
@@ -62,10 +63,9 @@ export class Dispatcher implements MemberListener {
   readonly #resumption: Resumption
   readonly #slice: TimeSlice
   readonly #starter: LaneStarter
+  readonly #admission: Admission
   #concurrency: number
   #isClosing = false
-  /** The last run stopped because the next message had no room to wait. */
-  #isFull = false
   /** A run of the loop is on its way. */
   #scheduled = false
   #failure: QueueError | undefined
@@ -155,6 +155,7 @@ export class Dispatcher implements MemberListener {
     const { retries, pauses, deadLettering } = this
     const own = { intakes: this.#intakes, deliveries: this.deliveries, reader: this.#reader, deadLettering }
     this.#starter = new LaneStarter({ lanes, retries, pauses, resumption: this.#resumption, ...own })
+    this.#admission = new Admission({ settings, ring: this.#ring, lanes, retries, pauses, ...own })
   }
 
   set membership(membership: Membership) {
@@ -189,7 +190,7 @@ export class Dispatcher implements MemberListener {
     if (this.running > 0 || this.settler.unsettled > 0) return false
     if (this.pauses.isPaused || this.#isClosing) return true
     if (this.#scheduled || this.lanes.hasReady || this.deliveries.gathered > 0 || this.#intakes.isFetching) return false
-    return this.#isIntakeDone
+    return this.#admission.isOver
   }
 
   /** Hands out nothing more. */
@@ -253,12 +254,12 @@ export class Dispatcher implements MemberListener {
   readonly #run = (): void => {
     this.#scheduled = false
     if (this.#failure) return
-    this.#isFull = false
+    this.#admission.begin()
     this.#slice.begin()
     while (this.#mayStart) {
       const lane = this.lanes.takeReady()
       if (lane !== undefined) this.#starter.start(lane)
-      else if (!this.#takeIn()) break
+      else if (!this.#admission.takeIn()) break
       if (this.#slice.isOver()) {
         this.#scheduled = true
         this.#runtime.later('dispatch', this.#run)
@@ -284,67 +285,7 @@ export class Dispatcher implements MemberListener {
   get #isReadOut(): boolean {
     if (this.running > 0 || this.lanes.hasReady || !this.settler.hasMembership) return false
     if (!this.#intakes.isAny || this.#intakes.isFetching || this.deliveries.gathered > 0) return false
-    return this.#isIntakeDone
-  }
-
-  /** Whether no more messages can be taken from the log: there are none, or what waits leaves no room. */
-  get #isIntakeDone(): boolean {
-    return this.#ring.size === 0 || !this.lanes.hasRoom || this.#isFull || this.retries.isFull
-  }
-
-  /** Takes one message from the log into its lane or straight to the handler; false when there is none or no room. */
-  #takeIn(): boolean {
-    for (;;) {
-      if (!this.lanes.hasRoom) return false
-      const intake = this.retries.isFull ? undefined : this.#ring.take()
-      if (intake === undefined) return false
-      if (this.settings.ordering === 'partition' && this.#isTaken(intake)) {
-        // Its one lane is in use; it comes back when that is idle.
-        this.#ring.remove(intake)
-        continue
-      }
-      if (!intake.atRecord()) {
-        if (!this.#reader.fetch(intake)) this.#ring.remove(intake)
-        if (!intake.atRecord()) continue
-      }
-      if (this.#admit(intake, intake.source!, intake.index)) {
-        intake.index++
-        return true
-      }
-      this.#isFull = true
-      return false
-    }
-  }
-
-  /** False when the message has to wait in the log, because its lane has no room. */
-  #admit(intake: PartitionIntake, source: BatchSource, index: number): boolean {
-    const { batch } = source
-    const { ordering } = this.settings
-    // Keys are read only where they order.
-    const key = ordering === 'key' ? batch.keyAt(index) : laneKeyOf(ordering, undefined)
-    const lane = key === undefined || intake.lanes.size === 0 ? undefined : intake.lanes.get(key)
-    if (lane === undefined) {
-      if (key !== undefined && this.pauses.holdsKey(key)) {
-        const held = this.lanes.open(key, intake.lanes)
-        held.blocked |= blockedBy.pausedKey
-        this.lanes.add(held, source, index)
-      } else this.deliveries.start(undefined, intake, batch, index, key, 1)
-    } else if (this.#isGathering(lane)) this.deliveries.start(lane, intake, batch, index, key, 1)
-    else if (this.lanes.hasRoomIn(lane)) this.lanes.add(lane, source, index)
-    else return false
-    return true
-  }
-
-  /** Whether the one lane of a partition is in use and takes no more into the array that is being gathered. */
-  #isTaken(intake: PartitionIntake): boolean {
-    const lane = intake.lanes.get(wholePartition)
-    return lane !== undefined && !this.#isGathering(lane)
-  }
-
-  /** Whether the array that is being gathered may take one more message of this lane. */
-  #isGathering(lane: Lane): boolean {
-    if (lane.gathering === undefined || lane.gathering !== this.deliveries.gathering) return false
-    return lane.blocked === 0 && lane.isEmpty
+    return this.#admission.isOver
   }
 
   #finish(intake: PartitionIntake, offset: number): void {

@@ -248,7 +248,7 @@ export const bugs: readonly PlantedBug[] = [
   },
   {
     name: 'arrival-overtakes-lane',
-    file: 'dispatch/dispatcher.ts',
+    file: 'dispatch/admission.ts',
     find: 'if (lane === undefined) {',
     replace: 'if (lane === undefined || !lane.isBusy) {',
     about:
@@ -285,9 +285,9 @@ export const bugs: readonly PlantedBug[] = [
   },
   {
     name: 'retry-blocks-intake',
-    file: 'dispatch/dispatcher.ts',
-    find: 'if (!this.lanes.hasRoom) return false',
-    replace: 'if (!this.lanes.hasRoom || [...this.retries.lanes].length > 0) return false',
+    file: 'dispatch/admission.ts',
+    find: 'if (!lanes.hasRoom) return false',
+    replace: 'if (!lanes.hasRoom || [...retries.lanes].length > 0) return false',
     about:
       'While any message waits for its retry or is parked, nothing is read, and handlers sit idle (#857, astubbs/parallel-consumer #487).',
     needs: 'retry',
@@ -342,7 +342,7 @@ export const bugs: readonly PlantedBug[] = [
   },
   {
     name: 'keyless-share-a-lane',
-    file: 'dispatch/dispatcher.ts',
+    file: 'dispatch/admission.ts',
     find: "=== 'key' ? batch.keyAt(index) :",
     replace: "=== 'key' ? (batch.keyAt(index) ?? '') :",
     about: 'Messages without a key wait for each other (#183).',
@@ -360,8 +360,8 @@ export const bugs: readonly PlantedBug[] = [
   },
   {
     name: 'paused-key-loses-a-message',
-    file: 'dispatch/dispatcher.ts',
-    find: 'held.blocked |= blockedBy.pausedKey\n        this.lanes.add(held, source, index)',
+    file: 'dispatch/admission.ts',
+    find: 'held.blocked |= blockedBy.pausedKey\n        lanes.add(held, source, index)',
     replace: 'held.blocked |= blockedBy.pausedKey',
     about: 'The first message that is read of a paused key is forgotten when the key goes on.',
     needs: 'pause',
