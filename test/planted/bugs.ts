@@ -240,8 +240,8 @@ export const bugs: readonly PlantedBug[] = [
   {
     name: 'next-starts-while-retry-waits',
     file: 'dispatch/single-deliveries.ts',
-    find: 'host.fail(lane, call.entry, error)',
-    replace: 'host.fail(host.lanes.open(call.key, new Map()), call.entry, error)',
+    find: 'if (!intake.isEnded || host.isAtMostOnce) host.fail(lane, call.entry, error)',
+    replace: 'if (!intake.isEnded) host.fail(host.lanes.open(call.key, new Map()), call.entry, error)',
     about: 'A failed message waits beside the lane of its key, which goes on with the next one.',
     needs: 'retry',
     shows: 'key-order',
