@@ -1,6 +1,6 @@
 import { expect } from 'vitest'
 import { defaultInvariants } from '../../../../src/testing/invariants/all.ts'
-import { InvariantChecker } from '../../../../src/testing/invariants/invariant.ts'
+import { InvariantChecker, type Invariant } from '../../../../src/testing/invariants/invariant.ts'
 import { History, type Delivery, type HistoryEvents } from '../../../../src/testing/history.ts'
 import type { LogSnapshot } from '../../../../src/testing/log-snapshot.ts'
 
@@ -34,13 +34,14 @@ export class Story {
   readonly logs: Kept[][] = [[], []]
   at = 0
   readonly #history = new History(() => this.at)
-  readonly #checker = new InvariantChecker(defaultInvariants)
+  readonly #checker: InvariantChecker
   readonly #deliveries = new Map<string, Delivery>()
   readonly #fences = new Map<string, number>()
   #fence = 100
   #number = 0
 
-  constructor() {
+  constructor(invariants: readonly Invariant[] = defaultInvariants) {
+    this.#checker = new InvariantChecker(invariants)
     this.#history.listen(this.#checker.observe)
   }
 
