@@ -13,7 +13,7 @@ import { AckQueue } from './ack-queue.ts'
 import { Group } from './group.ts'
 import { IdempotentSubscriptions } from './idempotent-subscription.ts'
 import { LetterLogs } from './letter-log.ts'
-import type { QueueObserver } from './observer.ts'
+import type { QueueObserver, Remembering } from './observer.ts'
 import type { SubscribeOptions, TopicOptions } from './options.ts'
 import { Preparation } from './preparation.ts'
 import { Producer } from './producer.ts'
@@ -356,9 +356,11 @@ export class MessageQueue {
     }
     const given = (handler ?? acks!.handle) as DispatchHandler
     const { broker, runtime, events, closeTimeoutMs, turns, observer } = this.#parts
-    const called = observer?.handler(dispatch, consumed, given) ?? given
-    const host = { group, consumed, runtime, events, handler: called, retry: dispatch.retry }
-    const marks = idempotency && this.#idempotent.handler({ ...host, settings: idempotency })
+    const host = { group, consumed, runtime, events, retry: dispatch.retry }
+    const remembering = (own: DispatchHandler): Remembering | undefined =>
+      idempotency && this.#idempotent.handler({ ...host, handler: own, settings: idempotency })
+    const called = observer?.handler(dispatch, consumed, given, remembering) ?? given
+    const marks = remembering(called)
     const handle = marks?.handle ?? called
     const dispatcher = new Dispatcher(dispatch, runtime, events, consumed, handle, broker, ended, turns)
     const membership = await broker.join({

@@ -1,6 +1,8 @@
 import { expect, test } from 'vitest'
+import { openLmdbIdempotencyStore } from '../../src/idempotency/lmdb-store.ts'
+import type { Message } from '../../src/index.ts'
 import { InjectedFailure, openTest, type TestQueue } from '../../src/testing/index.ts'
-import { order, wireShop, type Shop } from './shop.ts'
+import { order, wireShop, type Order, type Shop } from './shop.ts'
 
 /** Keys of the messages whose handler ran to its end, in that order. */
 function done(t: TestQueue<Shop>): (string | undefined)[] {
@@ -118,6 +120,26 @@ test('TEST-76: a member joins in the middle, and partitions are shared', async (
   expect([...owners].toSorted()).toEqual(['billing#1', 'billing#2'])
   t.assert.drained()
   t.assert.delivered('billing', {}, { times: 6, effects: 6 })
+})
+
+test('TEST-76: a member that joins in the middle asks the idempotency store of the others', async () => {
+  await using t = await openTest({
+    wire: async (mq, { clock }) => {
+      const orders = await mq.topic<Order>('orders', { partitions: 2 })
+      const store = openLmdbIdempotencyStore(mq)
+      const idempotency = { store, key: ({ value }: Message<Order>) => `${value.total}`, fingerprint: () => 'same' }
+      await orders.subscribe('billing', () => clock.sleep('1s'), { from: 'earliest', idempotency })
+    },
+  })
+  t.faults.join('billing', { nth: 2 })
+  for (const key of ['a', 'd', 'a', 'd', 'a', 'd']) {
+    for (const total of [1, 2, 3]) await t.send('orders', order(key, total))
+    await t.drain()
+  }
+  expect(t.history.of('joined')).toHaveLength(2)
+  expect(new Set(t.history.of('granted').map(({ member }) => member)).size).toBe(2)
+  expect(t.history.of('done')).toHaveLength(3)
+  expect(t.history.of('duplicate')).toHaveLength(15)
 })
 
 test('TEST-77: a member leaves in the middle; who is left takes over', async () => {

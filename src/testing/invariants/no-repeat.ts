@@ -1,3 +1,4 @@
+import { isQueueError } from '../../errors.ts'
 import type { HistoryEvent } from '../history.ts'
 import { CallOutcomes } from './call-outcomes.ts'
 import { offsetsIn } from './effect-units.ts'
@@ -93,9 +94,7 @@ class NoRepeat {
       this.#settling.set(event.settlement, event)
     },
     settled: ({ settlement }) => this.#settled(settlement),
-    unsettled: ({ settlement }) => {
-      this.#settling.delete(settlement)
-    },
+    unsettled: (event) => this.#unsettled(event),
     crash: (event) => {
       this.#endLife()
       this.#owners.crash(event)
@@ -104,6 +103,17 @@ class NoRepeat {
       if (event.reason === 'restart') this.#restart(event)
     },
   })
+
+  /** A handler whose effects were refused has not done its work, whoever has its message next. */
+  #unsettled({ settlement, error }: HistoryEvent<'unsettled'>): void {
+    const refused = this.#settling.get(settlement)
+    this.#settling.delete(settlement)
+    if (refused === undefined || !(isQueueError(error, 'CONFLICT') || isQueueError(error, 'STORE_FULL'))) return
+    for (const { topic, partition, finished } of refused.partitions) {
+      const { done } = this.#places.at(refused.group, topic, partition)
+      for (const offset of offsetsIn(finished)) done.delete(offset)
+    }
+  }
 
   #settled(settlement: number): void {
     const event = this.#settling.get(settlement)

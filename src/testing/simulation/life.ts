@@ -98,7 +98,12 @@ export class Life implements QueueObserver, ObservedLife {
     this.simulation.codecs.set(name, codec)
   }
 
-  handler(settings: DispatcherSettings, consumed: readonly ConsumedTopic[], handler: DispatchHandler): DispatchHandler {
+  handler(
+    settings: DispatcherSettings,
+    consumed: readonly ConsumedTopic[],
+    handler: DispatchHandler,
+    remembering: SimulatedMember['remembering'],
+  ): DispatchHandler {
     const { group } = settings
     const name = `${group}#${this.simulation.number(`member of ${group}`) + 1}`
     const member: SimulatedMember = {
@@ -107,6 +112,7 @@ export class Life implements QueueObserver, ObservedLife {
       settings,
       consumed,
       handler,
+      remembering,
       dispatcher: undefined,
       membership: undefined,
       hasLeft: false,

@@ -1,3 +1,4 @@
+import type { Remembering } from '../../client/observer.ts'
 import type { Membership } from '../../contracts/broker.ts'
 import type { DispatchHandler } from '../../dispatch/deliveries.ts'
 import type { Dispatcher } from '../../dispatch/dispatcher.ts'
@@ -13,6 +14,8 @@ export interface SimulatedMember {
   readonly consumed: readonly ConsumedTopic[]
   /** The user's function. */
   readonly handler: DispatchHandler
+  /** Makes what stands before a handler like this one's, where there is an idempotency store. */
+  readonly remembering: (handler: DispatchHandler) => Remembering | undefined
   /** Set when the member has joined. */
   dispatcher: Dispatcher | undefined
   membership: Membership | undefined

@@ -13,14 +13,17 @@ export function memberAt({ member, group }: Point, life: Life): SimulatedMember 
 /** Another member like this one joins its group. */
 export async function joinLike(life: Life, history: History, like: SimulatedMember | undefined): Promise<void> {
   if (like === undefined) return
-  const { settings, consumed } = like
+  const { settings, consumed, remembering } = like
   history.add('fault', { name: 'join', text: `another member joins ${settings.group}` })
-  const handler = life.handler(settings, consumed, like.handler)
+  const called = life.handler(settings, consumed, like.handler, remembering)
+  const marks = remembering(called)
+  const handler = marks?.handle ?? called
   const { runtime, events, broker, turns } = life
   const dispatcher = new Dispatcher(settings, runtime, events, consumed, handler, broker, () => {}, turns)
   const topics = consumed.map(({ topic }) => topic)
   const membership = await life.broker.join({ group: settings.group, topics, from: 'earliest', listener: dispatcher })
   dispatcher.membership = membership
+  marks?.start((isHeld) => dispatcher.pauses.hold(isHeld))
 }
 
 /** A member leaves its group, after what it runs. */

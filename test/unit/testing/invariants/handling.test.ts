@@ -1,4 +1,5 @@
 import { describe, test } from 'vitest'
+import { QueueError, type ErrorCode } from '../../../../src/errors.ts'
 import { Story } from './story.ts'
 
 describe('key-order', () => {
@@ -206,6 +207,19 @@ describe('no-repeat', () => {
     const story = new Story().begin().handle([0]).release().join({ member: 'b-2' }).grant(0, { member: 'b-2' })
     story.deliver(0, { member: 'b-2' })
     story.breaks('no-repeat', 'billing: orders[0]@0 (key a) was handed out again although it is done')
+  })
+
+  test('a message whose effects were refused while its partition is given back comes to the next owner', () => {
+    const refused = (code: ErrorCode): Story => {
+      const story = new Story().begin().handle([0])
+      const settlement = story.settle([0, 1])
+      story.add('unsettled', { group: 'billing', member: 'b-1', settlement, error: new QueueError(code, 'refused') })
+      story.release().join({ member: 'b-2' }).grant(0, { member: 'b-2' })
+      return story.deliver(0, { member: 'b-2' })
+    }
+    refused('CONFLICT').isLegal()
+    refused('STORE_FULL').isLegal()
+    refused('FENCED').breaks('no-repeat', 'billing: orders[0]@0 (key a) was handed out again although it is done')
   })
 
   test('a message on purpose, an unsettled one after a crash, and one of a settlement from before a seek may come', () => {
