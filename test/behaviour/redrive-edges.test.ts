@@ -37,6 +37,34 @@ describe('a letter at the edge', () => {
     expect(again.map(({ facts, bytes }) => [facts.redrives, bytes.toString()])).toEqual([[1, 'bad,"\u2028']])
   })
 
+  test('LOSS-88: on a full disk letters can be deleted, and what is sent back waits for room with nothing lost', async () => {
+    await using t = await openApp({ attempts: 1, handler: fails })
+    await sendAll(t, 'a:1', 'a:2', 'b:1')
+    await t.drain({ allowDead: 3 })
+    t.faults.storeFull({ for: '1m' })
+    const letters = t.mq.group('g').deadLetters()
+    expect(await t.resolve(letters.delete({ key: 'b' }))).toBe(1)
+    await expect(t.resolve(letters.redrive())).rejects.toMatchObject({ code: 'STORE_FULL' })
+    expect((await t.resolve(letters.list())).letters.map(({ value }) => value)).toEqual(['a:1', 'a:2'])
+    expect(t.wired.topic.offsets()).toMatchObject([{ end: 3 }])
+    await t.advance('2m')
+    expect(await t.resolve(letters.redrive())).toMatchObject({ redriven: 2 })
+    expect(t.wired.topic.offsets()).toMatchObject([{ end: 5 }])
+  })
+
+  test('what onProgress throws ends a redrive behind the slice that it was told of', async () => {
+    await using t = await openApp({ attempts: 1, handler: fails })
+    await sendAll(t, 'a:1', 'a:2', 'a:3')
+    await t.drain({ allowDead: 3 })
+    const letters = t.mq.group('g').deadLetters()
+    const onProgress = (): void => {
+      throw new Error('stop here')
+    }
+    await expect(t.resolve(letters.redrive({ rate: 1, onProgress }))).rejects.toThrow('stop here')
+    expect(t.wired.topic.offsets()).toMatchObject([{ end: 4 }])
+    expect(await t.resolve(letters.redrive())).toMatchObject({ redriven: 3 })
+  })
+
   test('LOSS-97: stays where it is when its topic is gone, holds something else, or holds dead letters itself', async () => {
     const { mq, run, settle } = await virtualQueue()
     const topic = await run(mq.topic<string>('t'))
