@@ -34,7 +34,8 @@ await live(async () => {
   for await (const { key, value, redriveFacts: facts } of orders.read()) {
     if (facts) say(`copy ${key} ${String(value)} ${facts.group} ${facts.origin.partition}/${facts.origin.offset}`)
   }
-  const handled = (group) => (message) => void (message.redriveFacts && say(`${group} ${message.key} ${String(message.value)}`))
+  const handled = (group) => (message) =>
+    void (message.redriveFacts && say(`${group} ${message.key} ${String(message.value)}`))
   const subscriptions = [
     await orders.subscribe('billing', handled('billing')),
     await orders.subscribe('audit', handled('audit')),
