@@ -1,4 +1,11 @@
-import type { MessageQueue, QueueOptions, Subscription, Topic, TopicOptions } from '../../src/index.ts'
+import type {
+  MessageQueue,
+  QueueOptions,
+  SubscribeOptions,
+  Subscription,
+  Topic,
+  TopicOptions,
+} from '../../src/index.ts'
 import type { Message, OutgoingMessage } from '../../src/message.ts'
 import type { ExploreOptions } from '../../src/testing/explore/exploration.ts'
 import { Pick } from '../../src/testing/explore/pick.ts'
@@ -9,12 +16,16 @@ export type Test = TestQueue<Wired>
 export type Area = ExploreOptions<Wired>
 
 /** What a message tells its handlers to do. */
-interface Plan {
+export interface Plan {
   readonly kind: 'sync' | 'micro' | 'slow'
   readonly ms: number
   /** How many attempts fail before one succeeds. */
   readonly fails: number
   readonly padding?: string
+  /** What it is counted under; two messages may be the same to a store of idempotency marks. */
+  readonly id?: string
+  /** Whether its handler wants it among the dead letters. */
+  readonly isLetter?: boolean
 }
 
 /** How an application of an area is built. */
@@ -31,7 +42,7 @@ export interface Shape {
   readonly queue?: QueueOptions
 }
 
-interface Wired {
+export interface Wired {
   readonly topic: Topic<Plan>
   readonly members: Subscription[]
   /** Another member joins a group. */
@@ -40,7 +51,16 @@ interface Wired {
 
 const keys = ['a', 'b', 'c', undefined] as const
 /** What calls of a scenario may be refused with, since faults and other calls come between. */
-const allowed = ['CRASHED', 'CLOSED', 'OFFSET_OUT_OF_RANGE', 'GROUP_NOT_FOUND', 'IN_FLIGHT_FULL', 'GAP', 'STORE_FULL']
+const allowed = [
+  'CRASHED',
+  'CLOSED',
+  'OFFSET_OUT_OF_RANGE',
+  'GROUP_NOT_FOUND',
+  'IN_FLIGHT_FULL',
+  'GAP',
+  'STORE_FULL',
+  'CONFLICT',
+]
 
 /** Refusals that nothing explains; of the present run. */
 const unexplained: unknown[] = []
@@ -91,16 +111,21 @@ async function handleAll(messages: readonly Message<Plan>[], clock: Clock): Prom
   return outcomes.map((outcome) => (outcome.status === 'rejected' ? (outcome.reason as unknown) : undefined))
 }
 
-/** An application that is the same in every life, and a scenario for it. */
-export function area(name: string, shape: Shape, scenario: (test: Test, pick: Pick) => unknown): Area {
-  const { partitions, groups, retention, batch, queue } = shape
+/** How the groups of a shape subscribe. */
+export function subscribing(shape: Shape): Omit<SubscribeOptions, 'batch' | 'idempotency'> {
   const { ordering, concurrency, attempts, maxBufferedMessages, maxDeferredMessages } = shape
-  const options = {
+  return {
     from: 'earliest' as const,
     onGap: 'skip' as const,
     backoff: { delayMs: 20, maxDelayMs: 100 },
     ...{ ordering, concurrency, attempts, maxBufferedMessages, maxDeferredMessages },
   }
+}
+
+/** An application that is the same in every life, and a scenario for it. */
+export function area(name: string, shape: Shape, scenario: (test: Test, pick: Pick) => unknown): Area {
+  const { partitions, groups, retention, batch, queue } = shape
+  const options = subscribing(shape)
   const wire = async (mq: MessageQueue, { clock }: { readonly clock: Clock }): Promise<Wired> => {
     const topic = await mq.topic<Plan>('t', { partitions, ...(retention && { retention }) })
     const members: Subscription[] = []

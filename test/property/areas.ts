@@ -1,8 +1,11 @@
 import { Pick } from '../../src/testing/explore/pick.ts'
+import { effectsArea } from './effects-area.ts'
 import { area, call, member, message, planned, pour, shapeOf, type Area, type Test } from './area.ts'
 
 /** Areas of the engine: each is an application and what happens to it, drawn from a seed. */
 export const areas: Readonly<Record<string, (seed: number) => Area>> = {
+  effects: effectsArea,
+
   lanes: (seed) => {
     const shape = shapeOf(seed, () => ({}))
     return area('lanes', shape, async (test, pick) => {

@@ -1,3 +1,4 @@
+import { isQueueError } from '../../errors.ts'
 import type { EffectSource, HistoryEvent, OffsetPairs, ProgressSnapshot } from '../history.ts'
 import type { EventChecks } from './invariant.ts'
 import { GroupMap, offsetText } from './place-map.ts'
@@ -175,6 +176,11 @@ export class EffectUnits {
       unit.outputs = unit.outputs.filter((one) => !isGone(one))
     }
   }
+}
+
+/** Whether it says that effects were refused although nothing was wrong with their handler: it runs again. */
+export function isRefusal(error: unknown): boolean {
+  return isQueueError(error, 'CONFLICT') || isQueueError(error, 'STORE_FULL')
 }
 
 export function sourceText(of: EffectSource): string {

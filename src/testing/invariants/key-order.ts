@@ -1,5 +1,6 @@
 import type { Delivery, HistoryEvent } from '../history.ts'
 import { CallOutcomes } from './call-outcomes.ts'
+import { isRefusal, offsetsIn } from './effect-units.ts'
 import { FinishedOffsets } from './finished-offsets.ts'
 import type { EventChecks, Invariant } from './invariant.ts'
 import { KnownLogs, type LogOffsets } from './log-offsets.ts'
@@ -69,6 +70,8 @@ class KeyOrder {
     if (isFinished) place.done.add(offset)
     else this.#comesAgain(message)
   })
+  /** Settlements under way. */
+  readonly #settling = new Map<number, HistoryEvent<'settle'>>()
   readonly #owners = this.#places.follow((place) => place.restart())
   readonly #followed = this.#logs.follow((topic) => this.#places.forget(topic))
 
@@ -109,7 +112,11 @@ class KeyOrder {
       place.done.remove(offset)
       place.comesAgain(offset, key)
     },
+    settle: (event) => void this.#settling.set(event.settlement, event),
+    settled: ({ settlement }) => void this.#settling.delete(settlement),
+    unsettled: (event) => this.#unsettled(event),
     crash: (event) => {
+      this.#settling.clear()
       this.#outcomes.forgetAll()
       this.#owners.crash(event)
     },
@@ -125,6 +132,21 @@ class KeyOrder {
     this.#places.of(group)?.forEach(({ owner, live, done }) => {
       if (owner === member) for (const offset of live.keys()) done.add(offset)
     })
+  }
+
+  /** A handler whose effects were refused has not done its work, whoever has its message next. */
+  #unsettled({ settlement, error }: HistoryEvent<'unsettled'>): void {
+    const refused = this.#settling.get(settlement)
+    this.#settling.delete(settlement)
+    if (refused === undefined || !isRefusal(error)) return
+    for (const { topic, partition, finished } of refused.partitions) {
+      const place = this.#places.at(refused.group, topic, partition)
+      const log = this.#logs.at(topic, partition)
+      for (const offset of offsetsIn(finished)) {
+        place.done.remove(offset)
+        place.comesAgain(offset, log.keyOf(offset))
+      }
+    }
   }
 
   /** The message comes again, and what was behind it in the same call too. */

@@ -8,11 +8,15 @@ export class LogOffsets {
   trimmed = 0
   /** In order, without those that a later crash took away. */
   readonly all: number[] = []
-  readonly #known = new Set<number>()
+  readonly #known = new Map<number, string | undefined>()
   readonly #byKey = new Map<string, number[]>()
 
   has(offset: number): boolean {
     return this.#known.has(offset)
+  }
+
+  keyOf(offset: number): string | undefined {
+    return this.#known.get(offset)
   }
 
   /** Offsets of a key, in order. */
@@ -22,7 +26,7 @@ export class LogOffsets {
 
   add(offset: number, key: string | undefined): void {
     if (this.#known.has(offset)) return
-    this.#known.add(offset)
+    this.#known.set(offset, key)
     insert(this.all, offset)
     if (key === undefined) return
     const offsets = this.#byKey.get(key)

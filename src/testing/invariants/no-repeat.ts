@@ -1,7 +1,6 @@
-import { isQueueError } from '../../errors.ts'
 import type { HistoryEvent } from '../history.ts'
 import { CallOutcomes } from './call-outcomes.ts'
-import { offsetsIn } from './effect-units.ts'
+import { isRefusal, offsetsIn } from './effect-units.ts'
 import { FinishedOffsets } from './finished-offsets.ts'
 import type { EventChecks, Invariant } from './invariant.ts'
 import { Members } from './members.ts'
@@ -108,7 +107,7 @@ class NoRepeat {
   #unsettled({ settlement, error }: HistoryEvent<'unsettled'>): void {
     const refused = this.#settling.get(settlement)
     this.#settling.delete(settlement)
-    if (refused === undefined || !(isQueueError(error, 'CONFLICT') || isQueueError(error, 'STORE_FULL'))) return
+    if (refused === undefined || !isRefusal(error)) return
     for (const { topic, partition, finished } of refused.partitions) {
       const { done } = this.#places.at(refused.group, topic, partition)
       for (const offset of offsetsIn(finished)) done.delete(offset)

@@ -71,12 +71,9 @@ class Time {
         failure.kept = 0
       }
     },
-    error: (event) => {
-      if (event.isDuplicate) return
-      const { undecided } = this.#places.at(event.group, event.topic, event.partition)
-      const other = undecided.get(event.offset)
-      undecided.set(event.offset, other === undefined || other === event.fence ? event.fence : unclear)
-    },
+    error: (event) => this.#over(event),
+    // It fails even so when its effects are refused.
+    done: (event) => this.#over(event),
     failed: (event) => this.#failed(event),
     // Parked without an attempt: fewer are allowed than in the life before.
     parked: ({ group, topic, partition, offset }) => {
@@ -105,6 +102,13 @@ class Time {
       })
     },
   })
+
+  #over({ group, topic, partition, offset, fence, isDuplicate }: HistoryEvent<'done' | 'error'>): void {
+    if (isDuplicate) return
+    const { undecided } = this.#places.at(group, topic, partition)
+    const other = undecided.get(offset)
+    undecided.set(offset, other === undefined || other === fence ? fence : unclear)
+  }
 
   #failed({ group, topic, partition, offset, key, attempt, retryInMs, at }: HistoryEvent<'failed'>): void {
     const { failures, undecided, fence } = this.#places.at(group, topic, partition)

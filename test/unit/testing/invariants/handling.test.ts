@@ -120,6 +120,22 @@ test('a duplicate that fails fails its message, and what is behind it in its arr
   story.fail(0, 0).done(2).deliver(0, { call: 501, attempt: 2 }).deliver(2, { call: 501 }).isLegal()
 })
 
+describe('refused effects', () => {
+  test('messages whose effects were refused while their partition is given back come again, in order', () => {
+    const again = (...offsets: number[]): Story => {
+      const story = new Story().begin().handle([0]).handle([2])
+      const settlement = story.settle([0, 1, 2, 3])
+      const error = new QueueError('CONFLICT', 'refused')
+      story.add('unsettled', { group: 'billing', member: 'b-1', settlement, error })
+      story.release().join({ member: 'b-2' }).grant(0, { member: 'b-2' })
+      for (const offset of offsets) story.deliver(offset, { member: 'b-2' }).done(offset, { member: 'b-2' })
+      return story
+    }
+    again(0, 2).isLegal()
+    again(2).breaks('key-order', 'billing: orders[0]@2 (key a) was handed out before orders[0]@0 of its key was done')
+  })
+})
+
 describe('no-overlap', () => {
   test('the same key again, when the first call has ended', () => {
     new Story().begin().deliver(0).fail(0, 0).deliver(0, { attempt: 2 }).done(0).deliver(2).isLegal()
@@ -342,6 +358,13 @@ describe('time', () => {
     released()
       .deliver(0, { attempt: 3 })
       .breaks('time', 'billing: attempt 3 of orders[0]@0 (key a) began at 0 ms after attempt 0')
+  })
+
+  test('what an abandoned member fails with after its handler was done is no failure of the next owner', () => {
+    const story = new Story().begin().deliver(0).leave(true).join({ member: 'b-2' }).grant(0, { member: 'b-2' })
+    const failure = { group: 'billing', topic: 'orders', partition: 0, offset: 0, key: 'a', error: 'refused' }
+    story.done(0).add('failed', { ...failure, attempt: 1, retryInMs: 10 })
+    story.deliver(0, { member: 'b-2' }).isLegal()
   })
 
   test('a message that can not be read is tried again without having been handed out', () => {
