@@ -56,6 +56,7 @@ export function effectsArea(seed: number): Area {
     check: async (test) => {
       plain.check?.(test)
       await compare(test.wired as Books)
+      if (hasMarks) nothingLeftOut(test, shape.groups)
     },
   }
 }
@@ -87,11 +88,15 @@ async function wire(mq: MessageQueue, clock: Clock, shape: Shape, hasMarks: bool
       if (kind === 'sync') return end()
       return (kind === 'micro' ? Promise.resolve() : clock.sleep(ms)).then(end)
     }
-    const idempotency = store && { idempotency: { store, key: ({ value }: Message<Plan>) => `${value.id}` } }
+    // The same id is the same work, however long it takes.
+    const marks = store && { store, key: ({ value }: Message<Plan>) => `${value.id}`, fingerprint: () => 'same' }
     return members.push(
       batch
         ? await topic.subscribe(group, (messages, context) => work(messages, context), { ...options, batch })
-        : await topic.subscribe(group, (message, context) => work([message], context), { ...options, ...idempotency }),
+        : await topic.subscribe(group, (message, context) => work([message], context), {
+            ...options,
+            ...(marks && { idempotency: marks }),
+          }),
     )
   }
   for (const group of groups) await join(group)
@@ -110,6 +115,38 @@ async function transact(test: Test, name: string, ms: number): Promise<void> {
     },
     { attempts: 3 },
   )
+}
+
+/** What a group has behind it was done, unless it was given up. */
+function nothingLeftOut({ history, wired }: Test, groups: readonly string[]): void {
+  const { mq, times } = wired as Books
+  const values = new Map(history.of('send').map(({ send, value }) => [send, value as Plan]))
+  for (const group of groups) {
+    const dead = new Set<string>()
+    for (const event of history.of('dead-lettered')) {
+      if (event.group === group) dead.add(`${event.partition}@${event.offset}`)
+    }
+    const positions = new Map(
+      mq
+        .group(group)
+        .positions()
+        .map((one) => [one.partition, one.position]),
+    )
+    // A crash may take buffered ones.
+    const acked = history.of('acked').filter(({ topic, acks }) => topic === 't' && acks === 'flushed')
+    const given = acked.filter(({ partition, offset }) => offset < positions.get(partition)!)
+    const idOf = (send: number): string => `${group} ${values.get(send)!.id}`
+    const givenUp = new Set<string>()
+    for (const { send, partition, offset } of given) {
+      if (dead.has(`${partition}@${offset}`)) givenUp.add(idOf(send))
+    }
+    const left = given
+      .map(({ send }) => idOf(send))
+      .find((name) => {
+        return !givenUp.has(name) && times.get(name) === undefined
+      })
+    if (left !== undefined) throw new Error(`${left} was never done`)
+  }
 }
 
 /** What was done was done once, and told of once. */
