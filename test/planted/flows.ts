@@ -57,6 +57,8 @@ export const flows: Readonly<Record<string, Flow>> = {
       'two topics in one subscription with the same keys, no keys, one lane a partition: nobody waits for another one',
     options: () => ({
       name: 'parallel',
+      // After a crash messages would run one by one for a while.
+      queue: { countCrashes: false },
       invariants: [noIdleHands],
       faults: ['schedule', 'crash', 'power', 'handlerError', 'slow', 'stuck'],
       async wire(mq, context) {

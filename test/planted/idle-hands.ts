@@ -21,7 +21,8 @@ interface Waiting {
 
 /**
  * Whenever time passes, no member has a free handler and a message that it could be handed. For flows without pauses,
- * seeks, arrays, small buffers and members that come and go, where nothing else may hold a message back.
+ * seeks, arrays, small buffers, careful starts after a crash, and members that come and go, where nothing else may hold a
+ * message back.
  */
 export const noIdleHands: Invariant = {
   name: 'no-idle-hands',
