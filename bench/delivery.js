@@ -73,6 +73,8 @@ async function sending(context) {
   const state = await mq.store('state', { codec: 'bytes' })
   const [value] = byteValues(1)
   const plan = { perTurn: 100, turnsInFlight: 10 }
+  const deduplicated = await mq.topic('deduplicated', { codec: 'bytes', dedupe: { maxCount: 100_000 } })
+  let ids = 0
 
   const many = (index) =>
     mq.transaction((transaction) => {
@@ -90,6 +92,11 @@ async function sending(context) {
           count,
           pump({ count, ...plan }, () => topic.send({ key: 'key', value })),
         ),
+      engineIds: () =>
+        rate(
+          count,
+          pump({ count, ...plan }, () => deduplicated.send({ key: 'key', value, id: `id-${++ids}` })),
+        ),
       engineTransactions: () =>
         rate(
           count,
@@ -104,10 +111,17 @@ async function sending(context) {
   const rounds = context.profile ? undefined : samples.engineSends.length + 1
   const [{ end }] = topic.offsets()
   if (rounds !== undefined) mustBe(end, rounds * (count + count + count / 2), 'messages sent')
+  mustBe(deduplicated.offsets()[0].end, ids, 'messages with ids')
   await mq.close()
 
   const unit = '/s'
   return [
+    row({
+      measure: 'sends with ids, looked for among the last 100,000',
+      unit,
+      result: samples.engineIds,
+      limit: { name: 'sends without', samples: samples.engineSends },
+    }),
     row({
       measure: 'transactions with one send each',
       unit,

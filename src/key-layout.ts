@@ -89,6 +89,10 @@ export const stateSpaces = {
   markExpiry: 0xffff_ff05,
   /** When somebody is asked about prepared messages. */
   preparedDue: 0xffff_ff06,
+  /** Idempotency marks of messages by their place in the log. */
+  placeMarks: 0xffff_ff07,
+  /** When those expire. */
+  placeMarkExpiry: 0xffff_ff08,
 } as const
 
 /** `state`, ids of messages: their space (u32), topic (u32, the id of its first partition), number of the row (u48). */

@@ -52,7 +52,7 @@ export function defaultKey({ topic, id, timestamp }: Message<unknown>): string {
  */
 export function keyInStore(group: string, key: unknown): string {
   if (typeof key === 'string' && key !== '' && key.isWellFormed() && Buffer.byteLength(key) <= keyBytes)
-    return `${Buffer.byteLength(group) <= groupBytes ? group : hash('sha256', group, 'base64url')}/${key}`
+    return `${groupInStore(group)}/${key}`
   throw answered('key', key, `a well-formed text of 1 to ${keyBytes} bytes`)
 }
 
@@ -62,6 +62,11 @@ export function keyInStore(group: string, key: unknown): string {
  */
 export function keyOfRedrive(keyInStore: string, redrive: number): string {
   return `${keyInStore}\0${redrive}`
+}
+
+/** What a group is called in a store. */
+export function groupInStore(group: string): string {
+  return Buffer.byteLength(group) <= groupBytes ? group : hash('sha256', group, 'base64url')
 }
 
 /** @throws `INVALID_OPTION` for a fingerprint that no store takes */

@@ -1,8 +1,8 @@
 import type { CommitPart } from '../contracts/commit-part.ts'
-import type { BeginOutcome, LocalMarks } from '../contracts/idempotency-store.ts'
+import type { LocalClaim, LocalMarks, LocalOutcome, PlaceMarks } from '../contracts/idempotency-store.ts'
 import { Deferral } from '../dispatch/deferral.ts'
 import { isThenable, promised, type DispatchHandler } from '../dispatch/deliveries.ts'
-import type { CallContext, HandlerContext } from '../dispatch/handed-message.ts'
+import type { CallContext, HandedMessage, HandlerContext } from '../dispatch/handed-message.ts'
 import { asUnrecoverable, isQueueError } from '../errors.ts'
 import type { Message } from '../message.ts'
 import {
@@ -11,6 +11,7 @@ import {
   decodeResult,
   defaultKey,
   encodeResult,
+  groupInStore,
   hashOf,
   isForGood,
   isOver,
@@ -34,13 +35,6 @@ export interface LocalIdempotentHost extends IdempotentHost {
 
 type Delivered = Message<never>
 
-/** A message whose key was acquired. */
-interface Acquired {
-  readonly key: string
-  readonly fence: number
-  readonly context: CallContext
-}
-
 /**
  * Stands between the dispatcher and the handler, as `IdempotentHandler` does, where the marks are in the environment of the
  * queue: a mark is a part of the commit that acknowledges its message, so there is no moment between the two. Nothing waits
@@ -50,34 +44,29 @@ export class LocalIdempotentHandler {
   readonly #host: LocalIdempotentHost
   readonly #handler: (message: Delivered, context: HandlerContext) => unknown
 
+  /** Set where the application names no keys: then a message is known by its place in the log. */
+  readonly #places: PlaceMarks | undefined
   #sweeper: StoreSweeper | undefined
 
   constructor(host: LocalIdempotentHost) {
     this.#host = host
     this.#handler = host.handler as (message: Delivered, context: HandlerContext) => unknown
+    if (host.settings.key === undefined) this.#places = host.marks.places(groupInStore(host.group))
   }
 
   /** What the dispatcher calls. */
   readonly handle: DispatchHandler = (message: Delivered, context: HandlerContext): unknown => {
+    if (this.#places !== undefined) {
+      const { origin, offset } = message as unknown as HandedMessage
+      return this.#handle(message, context, this.#places.begin(origin, offset), undefined)
+    }
     const { group, settings, consumed } = this.#host
-    const firstKey = keyInStore(group, settings.key === undefined ? defaultKey(message) : settings.key(message))
-    let fingerprint: string | undefined
-    if (settings.fingerprint) fingerprint = checkFingerprint(settings.fingerprint(message))
-    // One message is always the same under its own id.
-    else if (settings.key)
-      fingerprint = hashOf(message, consumed.find(({ topic }) => topic.name === message.topic)!.codec)
+    const firstKey = keyInStore(group, settings.key!(message))
+    const fingerprint = settings.fingerprint
+      ? checkFingerprint(settings.fingerprint(message))
+      : hashOf(message, consumed.find(({ topic }) => topic.name === message.topic)!.codec)
     const { found, key } = this.#begin(message, firstKey, fingerprint)
-    if (found.outcome === 'acquired') {
-      return this.#work(message, { key, fence: found.fence, context: context as CallContext })
-    }
-    const place = this.#placeOf(message, key)
-    if (found.outcome === 'busy') {
-      const retryInMs = waitForKey(found.retryAfterMs, this.#host.runtime.random('jitter'))
-      throw new Deferral(retryInMs, busy(place, found.owner))
-    }
-    if (found.outcome === 'failed') throw asUnrecoverable(remembered(found.error))
-    if (found.outcome === 'mismatch') throw asUnrecoverable(mismatch(place))
-    return this.#host.events.emit('message:duplicate', { ...place, result: decodeResult(found.result) })
+    return this.#handle(message, context, found, key)
   }
 
   /** Begins what goes on in the background. */
@@ -94,7 +83,7 @@ export class LocalIdempotentHandler {
     message: Message<unknown>,
     firstKey: string,
     fingerprint: string | undefined,
-  ): { found: BeginOutcome; key: string } {
+  ): { found: LocalOutcome; key: string } {
     const { marks } = this.#host
     let key = firstKey
     let found = marks.begin(key, fingerprint)
@@ -106,32 +95,41 @@ export class LocalIdempotentHandler {
     return { found, key }
   }
 
-  #work(message: Delivered, acquired: Acquired): unknown {
+  #handle(message: Delivered, context: HandlerContext, found: LocalOutcome, key: string | undefined): unknown {
+    if (found.outcome === 'acquired') return this.#work(message, context as CallContext, found)
+    const place = this.#placeOf(message, key ?? keyInStore(this.#host.group, defaultKey(message)))
+    if (found.outcome === 'busy') {
+      const retryInMs = waitForKey(found.retryAfterMs, this.#host.runtime.random('jitter'))
+      throw new Deferral(retryInMs, busy(place, found.owner))
+    }
+    if (found.outcome === 'failed') throw asUnrecoverable(remembered(found.error))
+    if (found.outcome === 'mismatch') throw asUnrecoverable(mismatch(place))
+    return this.#host.events.emit('message:duplicate', { ...place, result: decodeResult(found.result) })
+  }
+
+  #work(message: Delivered, context: CallContext, claim: LocalClaim): unknown {
     let result: unknown
     try {
-      result = this.#handler(message, acquired.context)
+      result = this.#handler(message, context)
     } catch (error) {
-      return this.#failed(acquired, error)
+      return this.#failed(context, claim, error)
     }
-    if (!isThenable(result)) return this.#done(acquired, result)
+    if (!isThenable(result)) return this.#done(context, claim, result)
     return promised(result).then(
-      (returned) => this.#done(acquired, returned),
-      (error: unknown) => this.#failed(acquired, error),
+      (returned) => this.#done(context, claim, returned),
+      (error: unknown) => this.#failed(context, claim, error),
     )
   }
 
   /** The mark goes with the acknowledgement; when that is refused the key is free again. */
-  #done(acquired: Acquired, returned: unknown): void {
-    const { key, fence, context } = acquired
+  #done(context: CallContext, claim: LocalClaim, returned: unknown): void {
     // The work is not done.
-    if (context.effects?.retry) return this.#failed(acquired, context.effects.retry)
-    const { marks, settings } = this.#host
-    const release = (): void => marks.release(key, fence)
+    if (context.effects?.retry) return this.#failed(context, claim, context.effects.retry)
     try {
-      const part = marks.completion(key, fence, this.#encoded(returned), settings.ttlMs)
-      context.join({ check: () => part.check(), apply: (results) => part.apply(results), end: release })
+      const part = claim.completion(this.#encoded(returned), this.#host.settings.ttlMs)
+      context.join(part)
     } catch (error) {
-      release()
+      claim.release()
       throw error
     }
   }
@@ -146,14 +144,14 @@ export class LocalIdempotentHandler {
     }
   }
 
-  #failed({ key, fence, context }: Acquired, error: unknown): never {
-    const { marks, settings, retry, commit } = this.#host
+  #failed(context: CallContext, claim: LocalClaim, error: unknown): never {
+    const { settings, retry, commit } = this.#host
     const { signal, attempt } = context
     // Who was told to stop has failed for a reason that is not the message's.
     const isToldToStop = isOver(signal) || isQueueError(error, 'CLOSED')
     const isGivenUp = !isToldToStop && isForGood(retry, attempt, error)
-    if (isGivenUp) commit(marks.failure(key, fence, toRemember(error), settings.ttlMs))
-    else marks.release(key, fence)
+    if (isGivenUp) commit(claim.failure(toRemember(error), settings.ttlMs))
+    else claim.release()
     throw error
   }
 

@@ -321,7 +321,8 @@ export interface IdempotencyOptions<V = unknown> {
    */
   key?(message: Message<V>): string
   /**
-   * How long a mark is kept, in milliseconds. A repeat that arrives later is worked on again.
+   * How long a mark is kept, in milliseconds. A repeat that arrives later is worked on again. Without `key`, marks in the
+   * environment of the queue may be kept longer: 512 neighbouring messages of a partition are forgotten together.
    *
    * @defaultValue `604_800_000` (7 days)
    * @remarks Range: 1 to `Infinity`.
@@ -336,7 +337,8 @@ export interface IdempotencyOptions<V = unknown> {
   readonly leaseMs?: number
   /**
    * Stands for the payload, 1 to 256 bytes of UTF-8: two different ones under one key are refused with
-   * `IDEMPOTENCY_MISMATCH`, and the message is not tried again. With `undefined` nothing is compared.
+   * `IDEMPOTENCY_MISMATCH`, and the message is not tried again. With `undefined` nothing is compared. Not asked without
+   * `key` where the store is in the environment of the queue: a message is one and the same in its place.
    *
    * @defaultValue a hash of the encoded value
    */

@@ -100,13 +100,40 @@ export interface MarkOptions<Transaction = never> {
  */
 export interface LocalMarks {
   /** As {@link IdempotencyStore.begin}; the claim goes on until it is ended, or its process ends. */
-  begin(key: string, fingerprint: string | undefined): BeginOutcome
-  /** The end of a claim as a part of a commit; when it is not committed, the claim goes on. */
-  completion(key: string, fence: number, result: Uint8Array | undefined, ttlMs: number): CommitPart
-  /** As {@link LocalMarks.completion}, for what failed for good. */
-  failure(key: string, fence: number, error: RememberedError, ttlMs: number): CommitPart
-  /** Ends the claim without a mark. */
-  release(key: string, fence: number): void
+  begin(key: string, fingerprint: string | undefined): LocalOutcome
+  /**
+   * The marks of messages by their places in the log, for those that need no key of their own: a message is one and the
+   * same in its place. They cost a few bits each, and nothing finds them by a key.
+   */
+  places(group: string): PlaceMarks
+}
+
+/** The marks of one group, by the places of messages in the log. */
+export interface PlaceMarks {
+  /**
+   * As {@link LocalMarks.begin}. A mark is kept for its time at least; it may be found longer, as long as others are that
+   * were made near it.
+   *
+   * @param origin - names the log and the life of the process that wrote: what ids of messages begin with
+   */
+  begin(origin: string, offset: number): LocalOutcome
+}
+
+/** The answer to {@link LocalMarks.begin}: as {@link BeginOutcome}, with the claim itself. */
+export type LocalOutcome = Exclude<BeginOutcome, { outcome: 'acquired' }> | LocalClaim
+
+/**
+ * A claim on work. It ends once: by the commit of a part that it gave, or by its release. A part that has ended without
+ * taking effect releases it, too.
+ */
+export interface LocalClaim {
+  readonly outcome: 'acquired'
+  /** The end of the claim as a part of a commit, where its work is done. */
+  completion(result: Uint8Array | undefined, ttlMs: number): CommitPart
+  /** As {@link LocalClaim.completion}, for what failed for good. */
+  failure(error: RememberedError, ttlMs: number): CommitPart
+  /** Ends the claim without a mark. Idempotent. */
+  release(): void
 }
 
 /** What one {@link IdempotencyStore.sweep} did. */

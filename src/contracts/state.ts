@@ -43,6 +43,12 @@ export interface StateTransaction extends StateReader, CommitPart {
   end(): void
 }
 
+/** Something that changes often, and puts into rows what it is when a commit is made. */
+export interface RowSource {
+  /** Writes what changed since the last call, by {@link State.write}; never throws. */
+  writeRows(): void
+}
+
 /** The user's own state beside the log: committed with what a handler or a transaction decided. */
 export interface State extends StateReader {
   /** Rises with every opening of the store. */
@@ -57,4 +63,6 @@ export interface State extends StateReader {
    * applied.
    */
   write(space: StateSpace, key: string, value: Uint8Array | undefined): void
+  /** Has a source write its rows into the next commit, with everything else that this stretch changes. */
+  mark(source: RowSource): void
 }

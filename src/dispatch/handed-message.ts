@@ -47,6 +47,11 @@ export class HandedMessage implements Message<unknown> {
     this.#idPrefix = batch.idPrefix
   }
 
+  /** What ids of messages of this log begin with: with the offset it says which message this is, whoever gave it an id. */
+  get origin(): string {
+    return this.#idPrefix
+  }
+
   // Made when it is asked for: most handlers never do.
   get id(): string {
     return this.#stored[reservedHeader.id] ?? this.#idPrefix + this.offset

@@ -21,9 +21,14 @@ export function takeTogether(
   const room = roomFor(parts, outputs)
   if (room > 0) gate.assertAvailable(room)
   for (const part of parts) part.check()
-  const results = outputs.map(({ topic, record }) => (topic as EmbeddedTopic).take(record))
+  const results: SendResult[] = []
+  let bytes = 0
+  for (const { topic, record } of outputs) {
+    results.push((topic as EmbeddedTopic).take(record))
+    bytes += sizeOf(record)
+  }
   for (const part of parts) part.apply(results)
-  return { results, bytes: outputs.reduce((sum, { record }) => sum + sizeOf(record), 0) }
+  return { results, bytes }
 }
 
 /** Bytes for which there must be room; 0 for what only moves or acknowledges, which is never held up. */

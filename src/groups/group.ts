@@ -3,6 +3,7 @@ import type {
   GroupDescription,
   GroupPosition,
   JoinRequest,
+  PartitionSettlement,
   Settlement,
   StartPosition,
 } from '../contracts/broker.ts'
@@ -192,15 +193,18 @@ export class Group implements Contributor {
   }
 
   #part(member: Member, { partitions }: Settlement): CommitPart {
-    return {
-      check: () => {
-        for (const { assignment } of partitions) this.#assertOwner(member, assignment)
-      },
-      apply: () => {
-        for (const partition of partitions) this.#places.settle(this.#places.of(partition.assignment)!, partition)
-        if (this.#places.hasChanges) this.#context.commit.mark(this)
-      },
-    }
+    return new SettlementPart(this, member, partitions)
+  }
+
+  /** Whether a member may settle them. @throws `FENCED` */
+  checkSettlement(member: Member, partitions: readonly PartitionSettlement[]): void {
+    for (const { assignment } of partitions) this.#assertOwner(member, assignment)
+  }
+
+  /** Takes what was checked. */
+  applySettlement(partitions: readonly PartitionSettlement[]): void {
+    for (const partition of partitions) this.#places.settle(this.#places.of(partition.assignment)!, partition)
+    if (this.#places.hasChanges) this.#context.commit.mark(this)
   }
 
   #assertOwner(member: Member, assignment: Assignment): void {
@@ -296,5 +300,26 @@ export class Group implements Contributor {
     place.owner = undefined
     place.fence = 0
     place.releasing = undefined
+  }
+}
+
+/** A settlement as a part of a commit: an object for each message that has effects, and no more. */
+class SettlementPart implements CommitPart {
+  readonly #group: Group
+  readonly #member: Member
+  readonly #partitions: readonly PartitionSettlement[]
+
+  constructor(group: Group, member: Member, partitions: readonly PartitionSettlement[]) {
+    this.#group = group
+    this.#member = member
+    this.#partitions = partitions
+  }
+
+  check(): void {
+    this.#group.checkSettlement(this.#member, this.#partitions)
+  }
+
+  apply(): void {
+    this.#group.applySettlement(this.#partitions)
   }
 }

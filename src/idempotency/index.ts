@@ -12,8 +12,11 @@ export {
   type ClaimOutcome,
   type IdempotencyCapabilities,
   type IdempotencyStore,
+  type LocalClaim,
   type LocalMarks,
+  type LocalOutcome,
   type MarkOptions,
+  type PlaceMarks,
   type RememberedError,
   type SweepOutcome,
 } from '../contracts/idempotency-store.ts'

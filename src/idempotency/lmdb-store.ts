@@ -24,7 +24,7 @@ import {
   checkResult,
   errorToRemember,
 } from './claim-arguments.ts'
-import { StateMarks, type LocalClaim } from './local-marks.ts'
+import { StateMarks, type KeyedWork } from './local-marks.ts'
 
 /** Limits of an idempotency store in the environment of a queue. */
 export interface LmdbIdempotencyOptions {
@@ -41,6 +41,9 @@ const fenced: ClaimOutcome = Object.freeze({ outcome: 'fenced' })
  * An {@link IdempotencyStore} in the environment of a queue. Marks are rows of the queue's own store, so in a subscription of
  * that queue a mark commits with the acknowledgement, the outputs and the state of its message: all of it is there, or
  * nothing. Claims are in memory, since one process owns the store: they end with it.
+ *
+ * A subscription that names no keys marks messages by their places in the log, with two bits each where the handler returns
+ * nothing. Such marks are kept for their time at least, and forgotten 512 neighbours at once.
  *
  * Marks end by the wall clock, leases by the monotonic one.
  */
@@ -128,10 +131,10 @@ export class LmdbIdempotencyStore implements IdempotencyStore<Joinable> {
     this.#checkOpen()
     checkLimit(limit)
     const claims = this.#marks.forgetLapsed(limit)
-    const ended = limit > claims ? this.#marks.ended(limit - claims) : []
-    if (ended.length > 0) await this.#commit(this.#marks.removal(ended))
-    const removed = claims + ended.length
-    return { removed, more: removed === limit && this.#marks.ended(1).length > 0 }
+    const ended = this.#marks.ended(limit - claims)
+    if (ended.count > 0) await this.#commit(this.#marks.removal(ended))
+    const removed = claims + ended.count
+    return { removed, more: removed === limit && this.#marks.ended(1).count > 0 }
   }
 
   async close(): Promise<void> {
@@ -144,7 +147,7 @@ export class LmdbIdempotencyStore implements IdempotencyStore<Joinable> {
     if (this.#isClosed) throw new QueueError('CLOSED', 'the idempotency store is closed')
   }
 
-  #find(key: string, fence: number): LocalClaim | undefined {
+  #find(key: string, fence: number): KeyedWork | undefined {
     this.#checkOpen()
     checkKey(key)
     checkFence(fence)

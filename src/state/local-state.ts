@@ -1,4 +1,4 @@
-import type { State, StateEntry, StateRange, StateSpace, StateTransaction } from '../contracts/state.ts'
+import type { RowSource, State, StateEntry, StateRange, StateSpace, StateTransaction } from '../contracts/state.ts'
 import { ReadWriteTransaction } from './read-write-transaction.ts'
 import { StateLog } from './state-log.ts'
 import type { StateTable } from './state-table.ts'
@@ -55,6 +55,10 @@ export class LocalState implements State {
     if (value === undefined) this.#table.remove(space.id, key)
     else this.#table.put(space.id, key, value)
     this.#log.changed(space.id, key)
+  }
+
+  mark(source: RowSource): void {
+    this.#table.mark(source)
   }
 
   begin(): StateTransaction {

@@ -1,3 +1,4 @@
+import type { RowSource } from '../contracts/state.ts'
 import type { Contributor, CommitQueue, Storage, StorageEntry, WriteBatch } from '../contracts/storage.ts'
 import { mergePage } from './merge.ts'
 
@@ -38,6 +39,10 @@ export class StateTable implements Contributor {
   readonly #pending = new Map<number, PendingSpace>()
   /** Those that the next commit takes. */
   #marked: Change[] = []
+  /** Those that write rows of their own when the next commit is made. */
+  #sources = new Set<RowSource>()
+  /** Set while sources write: what they write is in the commit that is being made. */
+  #isContributing = false
   /** Those of the commits under way, oldest first. */
   readonly #committing: Change[][] = []
 
@@ -72,7 +77,14 @@ export class StateTable implements Contributor {
     this.#change(space, name, undefined)
   }
 
+  /** Has a source write its rows when the next commit is made. */
+  mark(source: RowSource): void {
+    this.#sources.add(source)
+    this.#commit.mark(this)
+  }
+
   contribute(writes: WriteBatch): void {
+    if (this.#sources.size > 0) this.#askSources()
     for (const change of this.#marked) {
       change.isTaken = true
       if (change.value === undefined) writes.remove('state', change.key)
@@ -90,6 +102,14 @@ export class StateTable implements Contributor {
     }
   }
 
+  #askSources(): void {
+    const sources = this.#sources
+    this.#sources = new Set()
+    this.#isContributing = true
+    for (const source of sources) source.writeRows()
+    this.#isContributing = false
+  }
+
   #change(space: number, name: RowName, value: Uint8Array | undefined): void {
     let pending = this.#pending.get(space)
     if (pending === undefined) this.#pending.set(space, (pending = new PendingSpace()))
@@ -103,7 +123,7 @@ export class StateTable implements Contributor {
     const change = { space, text, key: rowKey(space, name), value, isTaken: false }
     pending.set(change)
     this.#marked.push(change)
-    this.#commit.mark(this)
+    if (!this.#isContributing) this.#commit.mark(this)
   }
 }
 

@@ -517,13 +517,13 @@ export const bugs: readonly PlantedBug[] = [
   {
     name: 'effect-without-mark',
     file: 'client/local-idempotent-handler.ts',
-    find: 'context.join({ check: () => part.check(), apply: (results) => part.apply(results), end: release })',
+    find: 'context.join(part)',
     replace: `let isTaken = false
       const apply = () => {
         isTaken = true
         this.#host.runtime.timer(20, 'mark', () => this.#host.commit(part))
       }
-      context.join({ check: () => part.check(), apply, end: () => isTaken || release() })`,
+      context.join({ check: () => part.check(), apply, end: () => isTaken || claim.release() })`,
     about:
       'The mark of a message is stored some time after its effect, so that a crash in between forgets it was done.',
     needs: 'crash',
@@ -532,7 +532,7 @@ export const bugs: readonly PlantedBug[] = [
   {
     name: 'mark-without-effect',
     file: 'client/local-idempotent-handler.ts',
-    find: 'context.join({ check: () => part.check(), apply: (results) => part.apply(results), end: release })',
+    find: 'context.join(part)',
     replace: 'this.#host.commit(part)',
     about: 'A message is marked although its effects are refused by a conflict: its next delivery is taken for done.',
     needs: 'none',

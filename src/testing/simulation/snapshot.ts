@@ -69,6 +69,8 @@ function readState(storage: Storage, { stores }: Catalog): StateEntrySnapshot[] 
   for (const [store, id] of stores) read(store, id)
   read('idempotency marks', stateSpaces.marks)
   read('ends of idempotency marks', stateSpaces.markExpiry)
+  read('idempotency marks by place', stateSpaces.placeMarks)
+  read('ends of idempotency marks by place', stateSpaces.placeMarkExpiry)
   return entries
 }
 
