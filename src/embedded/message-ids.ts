@@ -67,7 +67,7 @@ export class MessageIds implements Contributor {
   configure(limits: DedupeSettings | false): void {
     this.#window.limits = limits
     this.#window.expire(this.#context.runtime.monotonic())
-    if (this.#firstRow < this.#lowestKept) this.#context.commit.mark(this)
+    this.#removeLater()
   }
 
   contribute(writes: WriteBatch): void {
@@ -80,8 +80,13 @@ export class MessageIds implements Contributor {
   }
 
   flushed(): void {
-    // The rest of what has expired, in slices.
-    if (this.#lowestKept - this.#firstRow >= rowsPerStep) this.#context.commit.mark(this)
+    // The rest, in slices: there may never be another id that would take it along.
+    this.#removeLater()
+  }
+
+  /** Has the next commit remove rows, where there are any whose ids are all forgotten. */
+  #removeLater(): void {
+    if (this.#firstRow < this.#lowestKept) this.#context.commit.mark(this)
   }
 
   /** The lowest row that holds an id that counts. */
@@ -110,6 +115,8 @@ export class MessageIds implements Contributor {
       if (page.length < rowsPerStep) break
     }
     this.#window.expire(monotonic)
+    // What was forgotten while no process lived, and what an earlier one had begun to remove.
+    this.#removeLater()
   }
 }
 

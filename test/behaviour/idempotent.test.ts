@@ -336,19 +336,28 @@ describe('an idempotency store that is away', () => {
     expect(events.some((event) => event.startsWith('message:failed'))).toBe(false)
   })
 
-  test('ONCE-6: work that is done is marked when the store is back, however long after the lease, and not done again', async () => {
-    const server = new Server()
-    const { t, events, effects } = await opened(server, { leaseMs: 1_000, handler: () => server.goAway() })
-    await using _ = t
-    await t.send('t', { value: 'a' })
-    await t.advance('10m')
-    t.assert.committed('g', { t: [0] })
-    server.away = undefined
-    await t.drain()
-    expect(effects).toEqual(['a'])
-    expect(events).toEqual(['idempotency:unavailable', 'idempotency:available'])
-    t.assert.committed('g', { t: [1] })
-  })
+  for (const [what, lastsMs] of [
+    ['at once', 0],
+    ['after several renewals', 5_000],
+  ] as const) {
+    test(`ONCE-6: work that is done ${what} is marked when the store is back, however long after the lease, and not done again`, async () => {
+      const server = new Server()
+      const handler: Handler = (_, clock) => {
+        server.goAway()
+        return lastsMs === 0 ? undefined : clock.sleep(lastsMs)
+      }
+      const { t, events, effects } = await opened(server, { leaseMs: 1_000, handler })
+      await using _ = t
+      await t.send('t', { value: 'a' })
+      await t.advance('10m')
+      t.assert.committed('g', { t: [0] })
+      server.away = undefined
+      await t.drain()
+      expect(effects).toEqual(['a'])
+      expect(events).toEqual(['idempotency:unavailable', 'idempotency:available'])
+      t.assert.committed('g', { t: [1] })
+    })
+  }
 
   test('a store that forgot the claim in the meantime is told of the work all the same', async () => {
     const server = new Server()

@@ -122,7 +122,7 @@ describe('a transaction that acknowledges a pulled message', () => {
     expect([mq.group('g').lag().count, failures.length]).toEqual([0, 0])
   })
 
-  test('FENCE-64: is refused when the message is not its own any more', async () => {
+  test('FENCE-64: is refused when the time of the message is over, or its subscription closed', async () => {
     const queue = await virtualQueue()
     const { mq, run, runtime } = queue
     const topic = await run(mq.topic<string>('t'))
@@ -138,6 +138,23 @@ describe('a transaction that acknowledges a pulled message', () => {
     await run(stream.close({ timeoutMs: 0 }))
     expect(await run(codeOf(mq.transaction((tx) => tx.ack(again!))))).toBe('FENCED')
     expect(mq.group('g').lag().count).toBe(1)
+  })
+
+  test('FENCE-64: is refused when the subscription closes while it runs', async () => {
+    const queue = await virtualQueue()
+    const { mq, run } = queue
+    const topic = await run(mq.topic<string>('t'))
+    await run(topic.sendBatch(messagesOf('a:1')))
+    const stream = await run(topic.subscribe('g', { from: 'earliest' }))
+    const { value: message } = await run(stream[Symbol.asyncIterator]().next())
+    const output = await run(mq.topic<string>('out'))
+    const given = mq.transaction(async (tx) => {
+      tx.ack(message!)
+      tx.send(output, { value: 'done' })
+      await stream.close({ timeoutMs: 0 })
+    })
+    expect(await run(codeOf(given))).toBe('FENCED')
+    expect([mq.group('g').lag().count, mq.stats().topics['out']!.count]).toEqual([1, 0])
   })
 
   test('takes nothing but messages that were pulled, without effects of their own', async () => {

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { openLmdbIdempotencyStore } from '../../src/idempotency/lmdb-store.ts'
-import type { Message } from '../../src/index.ts'
+import type { HandlerContext, Message } from '../../src/index.ts'
 import { InjectedFailure, openTest, type TestQueue } from '../../src/testing/index.ts'
 import { order, wireShop, type Order, type Shop } from './shop.ts'
 
@@ -108,6 +108,20 @@ test('TEST-75: a duplicate is one more call of the handler with the same message
   expect(t.history.of('done').filter(({ isDuplicate }) => isDuplicate)).toMatchObject([{ key: 'a', offset: 1 }])
   expect(t.timeline()).toContain('start    billing orders[0]@1 a #1 duplicate')
   t.assert.committed('billing', { orders: [3, 1] })
+})
+
+test('TEST-75: what asked to be tried again is not called once more before that', async () => {
+  const attempts: number[] = []
+  const handler = ({ attempt }: { attempt: number }, context: HandlerContext): void => {
+    attempts.push(attempt)
+    if (attempts.length === 1) context.retryAt(60_000 + t.clock.now())
+  }
+  await using t: TestQueue<Shop> = await openTest({ wire: wireShop(handler) })
+  t.faults.duplicate('billing')
+  await t.send('orders', order('a'))
+  expect((await t.drain()).elapsedMs).toBe(60_000)
+  expect(attempts).toEqual([1, 2])
+  t.assert.drained()
 })
 
 test('TEST-76: a member joins in the middle, and partitions are shared', async () => {

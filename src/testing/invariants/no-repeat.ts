@@ -15,6 +15,14 @@ class RepeatPlace extends OwnedPlace {
   readonly ahead = new Set<number>()
 }
 
+/**
+ * Whether a message can have failed after its handler returned: what was to commit with it, or the mark of its idempotency
+ * store, was refused, which the engine says with an error of its own. An end of the process is none: it ends what runs.
+ */
+function isRefusal(error: unknown): boolean {
+  return isQueueError(error) && error.code !== 'PROCESS_ENDED'
+}
+
 /** What is finished is not handed out again. */
 export const noRepeat: Invariant = {
   name: 'no-repeat',
@@ -85,9 +93,10 @@ class NoRepeat {
     deferred: ({ group, topic, partition, offset }) => {
       this.#places.at(group, topic, partition).done.delete(offset)
     },
-    // The handler returned, but its idempotency store did not take the mark: that counts as a failed attempt.
-    failed: ({ group, topic, partition, offset }) => {
-      this.#places.at(group, topic, partition).done.delete(offset)
+    failed: (event) => {
+      const { group, topic, partition, offset, error } = event
+      if (!this.#places.at(group, topic, partition).done.delete(offset) || isRefusal(error)) return
+      return `${group}: ${placeText(event)} counts as failed although it is done`
     },
     settle: (event) => {
       this.#settling.set(event.settlement, event)

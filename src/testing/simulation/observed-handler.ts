@@ -181,15 +181,18 @@ class ObservedCall {
     if (this.#call.timeout !== undefined) return this.#endLate(result)
     const retry = this.#context.call.effects?.retry
     const outcomes = outcomesOf(this.#call, result)
+    let hasFailed = false
     this.#call.deliveries.forEach((delivery, i) => {
       const own = this.#own(delivery)
       const error = outcomes[i] instanceof Error ? outcomes[i] : retry
-      if (error !== undefined) this.#life.note('error', { ...own, error })
-      else this.#life.note('done', own)
+      if (error === undefined) return this.#life.note('done', own)
+      hasFailed = true
+      this.#life.note('error', { ...own, error })
     })
     const faults = this.#life.simulation.pass(pointOf('handler:done', this.#call), this.#life)
     if (this.#life.isOver) return never()
-    if (!this.#call.isDuplicate && faults.some(({ kind }) => kind === 'duplicate')) {
+    // What failed, or asked to be tried again, is handed out once more anyhow: a second call would take its outcome away.
+    if (!hasFailed && !this.#call.isDuplicate && faults.some(({ kind }) => kind === 'duplicate')) {
       this.#call.isDuplicate = true
       this.#context.beginAnew()
       return this.#invoke([])

@@ -344,6 +344,8 @@ describe('options that depend on each other', () => {
         retryable: undefined,
       },
       batch: undefined,
+      ackMode: 'after',
+      timeLimit: undefined,
     })
     expect(await resolveTopicOptions(undefined)).toMatchObject({
       maxValueBytes: 1_048_576,

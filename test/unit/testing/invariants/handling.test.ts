@@ -238,6 +238,22 @@ describe('no-repeat', () => {
     refused('FENCED').breaks('no-repeat', 'billing: orders[0]@0 (key a) was handed out again although it is done')
   })
 
+  test('a done message counts as failed: with an error of its handler, or of an end of the process', () => {
+    const failed = (error: Error): Story => {
+      const facts = { group: 'billing', topic: 'orders', partition: 0, offset: 0, key: 'a', attempt: 1, retryInMs: 0 }
+      return new Story()
+        .begin()
+        .handle([0])
+        .add('failed', { ...facts, error })
+        .deliver(0, { attempt: 2 })
+    }
+    const text = 'billing: orders[0]@0 (key a) counts as failed although it is done'
+    failed(new Error('no')).breaks('no-repeat', text)
+    failed(new QueueError('PROCESS_ENDED', 'it ended')).breaks('no-repeat', text)
+    // Its mark, or what was to commit with it, was refused.
+    failed(new QueueError('FENCED', 'the lease is lost')).done(0).isLegal()
+  })
+
   test('a message on purpose, an unsettled one after a crash, and one of a settlement from before a seek may come', () => {
     const story = new Story().begin().handle([0]).deliver(0, { isDuplicate: true }).crash().restart({ position: 0 })
     story.join().grant().handle([0])
