@@ -3,6 +3,15 @@ import { EventEmitter } from 'eventemitter3'
 import type { DeadLetterReason } from './dead-letter-facts.ts'
 import type { ExhaustedReason, QueueError } from './errors.ts'
 
+/** Which message of which group an event is about. */
+export interface MessageFacts {
+  readonly group: string
+  readonly topic: string
+  readonly partition: number
+  readonly offset: number
+  readonly key: string | undefined
+}
+
 /** Names and payloads of everything a queue reports. Correctness never waits on an event: promises tell outcomes. */
 export interface QueueEvents {
   /** A topic was created (not merely opened). */
@@ -22,12 +31,7 @@ export interface QueueEvents {
     readonly count: number
   }
   /** A handler failed; it is tried again in `retryInMs`, or not again when that is undefined: `onExhausted` says what then. */
-  'message:failed': {
-    readonly group: string
-    readonly topic: string
-    readonly partition: number
-    readonly offset: number
-    readonly key: string | undefined
+  'message:failed': MessageFacts & {
     readonly attempt: number
     readonly error: unknown
     readonly retryInMs: number | undefined
@@ -36,12 +40,7 @@ export interface QueueEvents {
    * A handler was not done within `handlerTimeoutMs`, and its signal was aborted with `error`. The attempt counts as failed:
    * `message:failed` tells so when the handler has ended or, with `isAbandoned`, at once.
    */
-  'message:timed-out': {
-    readonly group: string
-    readonly topic: string
-    readonly partition: number
-    readonly offset: number
-    readonly key: string | undefined
+  'message:timed-out': MessageFacts & {
     readonly attempt: number
     readonly error: QueueError
     /** Whether the handler is not waited for (`onTimeout: 'abandon'`). */
@@ -52,34 +51,19 @@ export interface QueueEvents {
    * `STORE_FULL`), another message of its array failed, its idempotency key is busy (`IDEMPOTENCY_BUSY`), or something that
    * it needs was not to be had. Its attempt does not count.
    */
-  'message:deferred': {
-    readonly group: string
-    readonly topic: string
-    readonly partition: number
-    readonly offset: number
-    readonly key: string | undefined
+  'message:deferred': MessageFacts & {
     readonly attempt: number
     /** Why. */
     readonly reason: unknown
     readonly retryInMs: number
   }
   /** A message is not tried again: the later messages of its key wait until {@link Subscription.release}. */
-  'key:parked': {
-    readonly group: string
-    readonly topic: string
-    readonly partition: number
-    readonly offset: number
-    readonly key: string | undefined
+  'key:parked': MessageFacts & {
     readonly error: QueueError
     readonly reason: ExhaustedReason
   }
   /** A message counts as finished although its handler failed, because of `onExhausted: 'skip'`. */
-  'message:skipped': {
-    readonly group: string
-    readonly topic: string
-    readonly partition: number
-    readonly offset: number
-    readonly key: string | undefined
+  'message:skipped': MessageFacts & {
     readonly attempts: number
     /** `HANDLER_FAILED`; its cause is what the handler threw, where that is known. */
     readonly error: QueueError
@@ -91,12 +75,7 @@ export interface QueueEvents {
    * The work for a message was done before, as the idempotency store of the subscription says: the message is finished
    * without a call of the handler. `result` is what the handler returned then; the bytes, where they are not JSON.
    */
-  'message:duplicate': {
-    readonly group: string
-    readonly topic: string
-    readonly partition: number
-    readonly offset: number
-    readonly key: string | undefined
+  'message:duplicate': MessageFacts & {
     readonly idempotencyKey: string
     readonly result: unknown
   }
@@ -133,12 +112,7 @@ export interface QueueEvents {
    * A message was moved to the dead letters. It is finished, and what was sent and written with it has happened, as soon as
    * the commit under way is on disk.
    */
-  'message:dead-lettered': {
-    readonly group: string
-    readonly topic: string
-    readonly partition: number
-    readonly offset: number
-    readonly key: string | undefined
+  'message:dead-lettered': MessageFacts & {
     /** How often it was handed out. */
     readonly attempts: number
     /** Why; text of the handler's where it asked for it. */

@@ -96,6 +96,6 @@ export {
   type ErrorFacts,
   type ExhaustedReason,
 } from './errors.ts'
-export { channelPrefix, type QueueEventName, type QueueEvents } from './events.ts'
+export { channelPrefix, type MessageFacts, type QueueEventName, type QueueEvents } from './events.ts'
 export { murmur2, partitionOf } from './partitioner.ts'
 export type { StandardResult, StandardSchema } from './schema.ts'

@@ -7,10 +7,9 @@ import type {
   Subscription,
   Topic,
 } from '../../src/index.ts'
-import type { IdempotencyStore } from '../../src/contracts/idempotency-store.ts'
-import { openMemoryIdempotencyStore } from '../../src/idempotency/memory-store.ts'
 import { QueueError, UnrecoverableError } from '../../src/errors.ts'
 import { openTest, type Clock, type TestQueue } from '../../src/testing/index.ts'
+import { byText, Server } from './idempotency-server.ts'
 import { virtualQueue } from './queue.ts'
 
 type Handler = (message: Message<string>, clock: Clock) => unknown
@@ -18,38 +17,6 @@ type Handler = (message: Message<string>, clock: Clock) => unknown
 interface Given
   extends Omit<SubscribeOptions<string>, 'batch' | 'idempotency'>, Omit<IdempotencyOptions<string>, 'store'> {
   readonly handler?: Handler
-}
-
-/** A store on the clock of a test: like a server, it goes on while the process is dead, or is away while the process lives. */
-class Server {
-  now: () => number = () => 0
-  /** What every call rejects with while the server is away. */
-  away: Error | undefined
-  calls = 0
-  readonly inner = openMemoryIdempotencyStore({
-    now: () => this.now(),
-    monotonic: () => this.now(),
-    timer: () => ({ cancel: () => {} }),
-    soon: () => {},
-    later: () => {},
-    random: () => 0,
-    warn: () => {},
-  })
-  readonly store: IdempotencyStore = new Proxy(this.inner, {
-    get: (inner, name) => {
-      const found: unknown = Reflect.get(inner, name, inner)
-      if (typeof found !== 'function') return found
-      return async (...given: unknown[]): Promise<unknown> => {
-        this.calls++
-        if (this.away) throw this.away
-        return (found as (...given: unknown[]) => unknown).apply(inner, given)
-      }
-    },
-  })
-
-  goAway(): void {
-    this.away = new QueueError('STORE_UNREACHABLE', 'the server is away')
-  }
 }
 
 interface Wired {
@@ -99,9 +66,6 @@ async function opened(
 function definedOf<T extends object>(given: T): { [N in keyof T]: Exclude<T[N], undefined> } {
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as never
 }
-
-/** The message's text up to the colon. */
-const byText = ({ value }: Message<string>): string => value.split(':')[0]!
 
 describe('a subscription with an idempotency store', () => {
   test('ONCE-1: what was done is not handled again: the message is finished, and the result of the first time is told', async () => {

@@ -3,7 +3,7 @@ import { Confirms, type Confirmation, type OpenSend } from '../../../src/client/
 import type { SendResult } from '../../../src/index.ts'
 
 const resultAt = (offset: number): SendResult[] => [
-  { topic: 't', partition: 0, offset, id: `${offset}`, timestamp: 0, acks: 'flushed', duplicate: false },
+  { partition: 0, offset, timestamp: 0, acks: 'flushed', duplicate: false },
 ]
 
 /** What was told, in as few words as possible. */
