@@ -1,3 +1,4 @@
+import { isQueueError } from '../../errors.ts'
 import type { HistoryEvent } from '../history.ts'
 import { CallOutcomes } from './call-outcomes.ts'
 import { isRefusal, offsetsIn } from './effect-units.ts'
@@ -19,7 +20,7 @@ class RepeatPlace extends OwnedPlace {
  * Whether a message can have failed after its handler returned: what was to commit with it, or the mark of its idempotency
  * store, was refused, which the engine says with an error of its own. An end of the process is none: it ends what runs.
  */
-function isRefusal(error: unknown): boolean {
+function mayFollowReturn(error: unknown): boolean {
   return isQueueError(error) && error.code !== 'PROCESS_ENDED'
 }
 
@@ -95,7 +96,7 @@ class NoRepeat {
     },
     failed: (event) => {
       const { group, topic, partition, offset, error } = event
-      if (!this.#places.at(group, topic, partition).done.delete(offset) || isRefusal(error)) return
+      if (!this.#places.at(group, topic, partition).done.delete(offset) || mayFollowReturn(error)) return
       return `${group}: ${placeText(event)} counts as failed although it is done`
     },
     settle: (event) => {
