@@ -1,33 +1,27 @@
 import { json, resolveCodec, type Codec } from '../codec.ts'
 import type { Broker, TopicSettings } from '../contracts/broker.ts'
 import type { Environment } from '../contracts/environment.ts'
-import type { CarefulTurns } from '../dispatch/careful-turns.ts'
-import type { LeftRunning } from '../dispatch/delivered-entry.ts'
-import type { DispatchHandler } from '../dispatch/deliveries.ts'
-import { Dispatcher } from '../dispatch/dispatcher.ts'
 import { QueueError } from '../errors.ts'
-import type { EventHub, QueueEventName, QueueEvents } from '../events.ts'
-import { checkGroupName, checkStoreName, checkTopicName, integer, invalid, resolveOptions } from '../options.ts'
-import type { Runtime } from '../runtime/runtime.ts'
-import { AckQueue } from './ack-queue.ts'
+import type { QueueEventName, QueueEvents } from '../events.ts'
+import { checkStoreName, checkTopicName, integer, resolveOptions } from '../options.ts'
 import { Group } from './group.ts'
-import { IdempotentSubscriptions } from './idempotent-subscription.ts'
 import { LetterLogs } from './letter-log.ts'
-import type { QueueObserver, Remembering } from './observer.ts'
 import type { SubscribeOptions, TopicOptions } from './options.ts'
 import { Preparation } from './preparation.ts'
 import { Producer } from './producer.ts'
 import { resolveProducerOptions, type ProducerOptions } from './producer-options.ts'
-import { resolveSubscribeOptions, resolveTopicOptions } from './resolve.ts'
+import { resolveTopicOptions } from './resolve.ts'
 import { resolveStoreOptions, StateStore, type StoreOptions } from './state-store.ts'
 import { StatsTaker, type QueueStats, type StoreStats } from './stats.ts'
-import { PullSubscription, Subscription, type CloseReport, type MessageStream } from './subscription.ts'
+import type { CloseReport, MessageStream, Subscription } from './subscription.ts'
+import { Subscriptions, type SubscriptionsHost } from './subscriptions.ts'
 import {
   Topic,
   type BatchHandler,
   type BatchSubscribeOptions,
   type MessageHandler,
   type SingleSubscribeOptions,
+  type TopicHost,
 } from './topic.ts'
 import { ownCodecOf, TopicCodecs } from './topic-codecs.ts'
 import { runTransaction, type Transaction, type TransactionOptions, type TransactionResult } from './transaction.ts'
@@ -51,26 +45,19 @@ export interface StoreOperations {
 }
 
 /** What a queue is made of. */
-export interface QueueParts {
-  readonly broker: Broker
-  readonly runtime: Runtime
-  readonly events: EventHub
+export interface QueueParts extends SubscriptionsHost {
   readonly store: StoreOperations
-  readonly closeTimeoutMs: number
-  readonly turns: CarefulTurns | undefined
-  readonly observer?: QueueObserver | undefined
 }
 
 /** An open message queue: topics, groups, and everything that belongs to the store. */
 export class MessageQueue {
   readonly #parts: QueueParts
   readonly #broker: Broker
-  readonly #subscriptions = new Map<Subscription, Dispatcher>()
+  readonly #subscriptions: Subscriptions
   readonly #producers = new Set<Producer>()
   readonly #codecs = new TopicCodecs()
   readonly #letters: LetterLogs
   readonly #stats: StatsTaker
-  readonly #idempotent: IdempotentSubscriptions
   #closing: Promise<CloseReport> | undefined
 
   /** @internal */
@@ -78,7 +65,7 @@ export class MessageQueue {
     this.#parts = parts
     this.#broker = parts.broker
     this.#letters = new LetterLogs(parts.broker, parts.runtime)
-    this.#idempotent = new IdempotentSubscriptions(parts.broker)
+    this.#subscriptions = new Subscriptions(parts)
     this.#stats = new StatsTaker(parts.runtime)
     this.#stats.begin(parts.broker)
   }
@@ -170,8 +157,8 @@ export class MessageQueue {
   group(name: string): Group {
     const known = this.#broker.groups().some((group) => group.name === name)
     if (!known) throw new QueueError('GROUP_NOT_FOUND', `there is no group ${name}`, { group: name })
-    const subscriptions = (): Subscription[] => [...this.#subscriptions.keys()].filter(({ group }) => group === name)
-    return new Group(name, { ...this.#parts, codecs: this.#codecs, logs: this.#letters }, subscriptions)
+    const host = { ...this.#parts, codecs: this.#codecs, logs: this.#letters }
+    return new Group(name, host, () => this.#subscriptions.of(name))
   }
 
   /** Names of all groups. */
@@ -255,7 +242,7 @@ export class MessageQueue {
 
   /** A snapshot in numbers: topics, groups, subscriptions, store. Rates are counted since the snapshot before. */
   stats(): QueueStats {
-    return this.#stats.take(this.#broker, this.#subscriptions.values(), this.#parts.store.stats())
+    return this.#stats.take(this.#broker, this.#subscriptions.dispatchers, this.#parts.store.stats())
   }
 
   /**
@@ -316,74 +303,17 @@ export class MessageQueue {
   async #close(timeoutMs: number): Promise<CloseReport> {
     for (const producer of this.#producers) producer.endChecks()
     this.#letters.close()
-    const reports = await Promise.all(
-      [...this.#subscriptions.keys()].map((subscription) => subscription.close({ timeoutMs })),
-    )
+    const left = await this.#subscriptions.close(timeoutMs)
     for (const producer of this.#producers) producer.abandon(new QueueError('CLOSED', 'the queue is closed'))
-    const left: LeftRunning[] = reports.flatMap((report) => report.left)
     this.#parts.turns?.close()
     await this.#broker.close()
     this.#parts.events.clear()
     return { left }
   }
 
-  async #subscribe(
-    topics: readonly Topic<never>[],
-    group: string,
-    handler: MessageHandler<never> | BatchHandler<never> | undefined,
-    options: SubscribeOptions | undefined,
-  ): Promise<Subscription> {
+  async #subscribe(...[topics, group, handler, options]: Parameters<TopicHost['subscribe']>): Promise<Subscription> {
     this.#assertOpen()
-    checkGroupName(group)
-    if (!Array.isArray(topics) || topics.length === 0 || !topics.every((topic) => topic instanceof Topic)) {
-      throw invalid('subscribe', 'topics', topics, 'a non-empty array of topics')
-    }
-    const { effects } = this.#broker.capabilities
-    const { from, signal, dispatch, idempotency } = resolveSubscribeOptions(group, options, effects)
-    if (handler === undefined && dispatch.batch)
-      throw invalid('subscribe', 'batch', dispatch.batch, 'only set together with a handler')
-    if (handler === undefined && dispatch.ackMode === 'before')
-      throw invalid('subscribe', 'ackMode', dispatch.ackMode, 'only set together with a handler')
-    if (signal?.aborted)
-      throw new QueueError('ABORTED', 'the signal was aborted before the subscription began', { cause: signal.reason })
-    const acks = handler ? undefined : new AckQueue()
-    const consumed = [...new Set(topics)].map((topic) => topic.consumed)
-    let subscription: Subscription | undefined
-    const ended = (): void => {
-      // It can't go on: its partitions go to others as soon as nothing of it runs.
-      acks?.closeAll()
-      void subscription?.close({ timeoutMs: 0 }).catch(() => {})
-    }
-    const given = (handler ?? acks!.handle) as DispatchHandler
-    const { broker, runtime, events, closeTimeoutMs, turns, observer } = this.#parts
-    const host = { group, consumed, runtime, events, retry: dispatch.retry }
-    const remembering = (own: DispatchHandler): Remembering | undefined =>
-      idempotency && this.#idempotent.handler({ ...host, handler: own, settings: idempotency })
-    const called = observer?.handler(dispatch, consumed, given, remembering) ?? given
-    const marks = remembering(called)
-    const handle = marks?.handle ?? called
-    const dispatcher = new Dispatcher(dispatch, runtime, events, consumed, handle, broker, ended, turns)
-    const membership = await broker.join({
-      group,
-      topics: consumed.map(({ topic }) => topic),
-      from,
-      listener: dispatcher,
-    })
-    dispatcher.membership = membership
-    marks?.start((isHeld) => dispatcher.pauses.hold(isHeld))
-    const abort = (): void => void subscription?.close().catch(() => {})
-    const onClosed = (): void => {
-      signal?.removeEventListener('abort', abort)
-      marks?.close()
-      this.#subscriptions.delete(subscription!)
-    }
-    const context = { broker, runtime, dispatcher, membership, closeTimeoutMs, onClosed, acks }
-    subscription = acks ? new PullSubscription(group, context) : new Subscription(group, context)
-    this.#subscriptions.set(subscription, dispatcher)
-    signal?.addEventListener('abort', abort, { once: true })
-    if (signal?.aborted) abort()
-    if (dispatcher.failure) ended()
-    return subscription
+    return this.#subscriptions.open(topics, group, handler, options)
   }
 
   #assertOpen(): void {
