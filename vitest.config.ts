@@ -14,7 +14,8 @@ export const projects: TestProjectInlineConfiguration[] = [
     globalSetup: ['test/seed.ts'],
     setupFiles: ['test/seed.ts'],
   }),
-  project('idempotency', ['test/idempotency']),
+  // They wait for servers and for leases to end, not for a core.
+  project('idempotency', ['test/idempotency'], { maxWorkers: 4 }),
   // Bugs that the explorer has to find: it is the explorer that is tested, so one Node.js is enough.
   project('planted', ['test/planted']),
   project('docs', ['test/docs.test.ts', 'test/examples.test.ts', 'test/examples'], { globalSetup: ['test/build.ts'] }),
