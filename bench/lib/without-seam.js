@@ -13,9 +13,9 @@ const cache = fileURLToPath(new URL('../../node_modules/.cache', import.meta.url
 const CALLS = [
   { name: 'now', pattern: /[\w.#]*\bruntime\.now\(\)/g, direct: 'seamless.now()' },
   { name: 'monotonic', pattern: /[\w.#]*\bruntime\.monotonic\(\)/g, direct: 'seamless.performance.now()' },
-  { name: 'soon', pattern: /[\w.#]*\bruntime\.soon\('[\w ]+', /g, direct: 'seamless.queueMicrotask(' },
-  { name: 'later', pattern: /[\w.#]*\bruntime\.later\('[\w ]+', /g, direct: 'seamless.setImmediate(' },
-  { name: 'random', pattern: /[\w.#]*\bruntime\.random\('[\w ]+'\)/g, direct: 'seamless.random()' },
+  { name: 'soon', pattern: /[\w.#]*\bruntime\.soon\('[\w -]+', /g, direct: 'seamless.queueMicrotask(' },
+  { name: 'later', pattern: /[\w.#]*\bruntime\.later\('[\w -]+', /g, direct: 'seamless.setImmediate(' },
+  { name: 'random', pattern: /[\w.#]*\bruntime\.random\('[\w -]+'\)/g, direct: 'seamless.random()' },
   { name: 'point', pattern: /[\w.#]*\bruntime\.point\?\.\([^()]*\);/g, direct: '' },
 ]
 
@@ -24,11 +24,9 @@ const PLACES = {
   'storage/memory-storage.js': [
     [/const \{ point: pass \} = this\.#runtime;\s*if \(pass !== undefined\)\s*pass\([^;]*\);/, ''],
   ],
-  'open.js': [[/\bobserver\?\.opened\(broker, events\);/, '']],
-  'client/message-queue.js': [
-    [/this\.#parts\.observer\?\.topic\(name, codec\);/, ''],
-    [/observer\?\.handler\(dispatch, consumed, given\) \?\? given/, 'given'],
-  ],
+  'open.js': [[/\bobserver\?\.opened\(broker, events, turns\);/, '']],
+  'client/message-queue.js': [[/this\.#parts\.observer\?\.topic\(name, codec\);/, '']],
+  'client/subscriptions.js': [[/observer\?\.handler\(dispatch, consumed, given, remembering\) \?\? given/, 'given']],
 }
 
 /** What must not be left anywhere. Timers stay: they are set once for many messages, and production needs its own kind. */
